@@ -1,0 +1,1 @@
+"""What every process of mqtt-fleet shares: the contract, the rules, the registry, the runtime."""

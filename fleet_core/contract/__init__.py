@@ -1,0 +1,1 @@
+"""What is said on the wire: topics, messages, rights, errors. Nothing here does I/O."""

@@ -1,0 +1,55 @@
+"""Structured logs on stderr: for people on a console, or JSON for machines.
+
+Values that came from outside are cut and stripped of control characters, so that no device can
+write a line of its own into a log or a terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+VALUE_LIMIT = 500
+
+
+def configure(*, level: str, style: str, process: str) -> None:
+    """Set up logging for this process. `style` is `console` or `json`."""
+    structlog.contextvars.bind_contextvars(process=process)
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            clean,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+
+
+def clean(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut and escape text values; our own tracebacks keep their lines."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception":
+            event[key] = printable(value[:VALUE_LIMIT])
+    return event
+
+
+def printable(text: str) -> str:
+    """Text without anything a terminal or a log would obey: control characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

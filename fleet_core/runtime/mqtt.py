@@ -1,0 +1,312 @@
+"""The MQTT port: everything this project asks of an MQTT client library, and nothing more.
+
+Rules:
+
+- One `Connection` is one connection generation. After a loss it is dead, with all that it held:
+  message ids of an old generation would acknowledge other messages in a new one, so neither an
+  unacknowledged delivery nor an unconfirmed publication outlives it.
+- QoS 1 deliveries are acknowledged by `acknowledge`, never on arrival.
+- The inbox is not bounded here: with manual acknowledgement the broker's in-flight window is the
+  bound, and dropping a message that the broker counts as delivered would lose it.
+- A subscription the broker refuses is an error, not a reason code nobody reads.
+
+aiomqtt 2 over paho-mqtt 2 sits behind it; `tests/integration/test_mqtt_port.py` pins the private
+parts of both that this module leans on, so that an upgrade that moves them is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiomqtt
+import msgspec
+import paho.mqtt.client as paho
+
+from fleet_core.contract.errors import ConfigError, Unavailable
+from fleet_core.runtime.clock import now_utc
+from fleet_core.runtime.publication import Delivery, Publication
+
+__all__ = [
+    "Address",
+    "Backoff",
+    "Connection",
+    "ConnectionLost",
+    "Delivery",
+    "Publication",
+    "SubscriptionRefused",
+    "connect",
+]
+
+DEFAULT_PORT = 1883
+MAX_UNCONFIRMED = 1000
+"""Publications of one `publish_all` that may wait for their PUBACK at a time."""
+_INFLIGHT_WINDOW = 200
+_SUBACK_FAILURE = 0x80
+
+
+class ConnectionLost(Unavailable):
+    """There is no connection to the broker, or there was one and it is gone."""
+
+
+class SubscriptionRefused(Unavailable):
+    """The broker answered a SUBSCRIBE with 0x80. `filters` are the ones it refused."""
+
+    def __init__(self, filters: Sequence[str]) -> None:
+        super().__init__(f"the broker refused {', '.join(filters)}")
+        self.filters = tuple(filters)
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a broker listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read `mqtt://host[:port]`. Raises `ConfigError`.
+
+        >>> Address.parse("mqtt://127.0.0.1")
+        Address(host='127.0.0.1', port=1883)
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port or DEFAULT_PORT
+        except ValueError as error:
+            raise ConfigError(f"{url!r} is no broker URL: {error}") from error
+        if parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/"):
+            raise ConfigError(f"{url!r} is no broker URL; it looks like mqtt://127.0.0.1:1883")
+        return cls(parts.hostname, port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"mqtt://{host}:{self.port}"
+
+
+class Backoff:
+    """Exponential delays with full jitter, so that a fleet doesn't come back in step."""
+
+    def __init__(
+        self, first_s: float = 1.0, limit_s: float = 60.0, source: random.Random | None = None
+    ) -> None:
+        self._first_s, self._limit_s = first_s, limit_s
+        self._source = source or random.Random()  # noqa: S311 (jitter, not a secret)
+        self._attempt = 0
+
+    def next_s(self) -> float:
+        """Seconds to wait before the next attempt; at least a tenth of the ceiling."""
+        ceiling_s = min(self._limit_s, self._first_s * 2.0 ** min(self._attempt, 30))
+        self._attempt += 1
+        return ceiling_s * self._source.uniform(0.1, 1.0)
+
+    def reset(self) -> None:
+        """The attempt succeeded; begin anew next time."""
+        self._attempt = 0
+
+
+class _Confirmation:
+    """Counts the PUBACKs one `publish_all` still waits for."""
+
+    __slots__ = ("done", "missing")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.missing = 0
+        self.done = future
+
+
+class Connection:
+    """One live connection. Made by `connect`; not reusable."""
+
+    def __init__(self, client: aiomqtt.Client, timeout_s: float) -> None:
+        self._client = client
+        self._paho: paho.Client = client._client
+        self.timeout_s = timeout_s
+        self._inbox: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._unconfirmed: dict[int, _Confirmation] = {}
+        self._lost: str | None = None
+        self._paho.manual_ack_set(True)
+        self._paho.max_inflight_messages_set(_INFLIGHT_WINDOW)
+        self._paho.on_message = self._on_message
+        self._paho.on_publish = self._on_publish
+
+    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        """Subscribe to `(filter, qos)` pairs. Raises `SubscriptionRefused`, `ConnectionLost`."""
+        try:
+            codes = await self._client.subscribe(list(filters), timeout=self.timeout_s)
+        except aiomqtt.MqttError as error:
+            raise ConnectionLost(f"subscribing failed: {error}") from error
+        refused = [
+            topic_filter
+            for (topic_filter, _), code in zip(filters, codes, strict=True)
+            if _value(code) >= _SUBACK_FAILURE
+        ]
+        if refused:
+            raise SubscriptionRefused(refused)
+
+    async def publish(self, publication: Publication) -> None:
+        """Publish one message and, at QoS 1, wait for its PUBACK. Raises `ConnectionLost`."""
+        await self.publish_all((publication,))
+
+    async def publish_all(self, publications: Sequence[Publication]) -> None:
+        """Publish in order, pipelined, and wait until all are confirmed.
+
+        When it raises `ConnectionLost`, any of them may or may not have arrived.
+        """
+        for start in range(0, len(publications), MAX_UNCONFIRMED):
+            await self._publish_window(publications[start : start + MAX_UNCONFIRMED])
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        """Wait for at least one delivery and take up to `limit`, in order of arrival.
+
+        Raises `ConnectionLost`. Cancelling it loses nothing.
+        """
+        while not self._inbox:
+            self._raise_if_lost()
+            self._arrived.clear()
+            await self._arrived.wait()
+        self._raise_if_lost()
+        inbox = self._inbox
+        return [inbox.popleft() for _ in range(min(limit, len(inbox)))]
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Send PUBACK for each QoS 1 delivery, in the order given; nothing once the line is cut."""
+        if self._lost is not None:
+            return
+        ack = self._paho.ack
+        for delivery in deliveries:
+            if delivery.qos:
+                ack(delivery.mid, delivery.qos)
+
+    def abort(self) -> None:
+        """Cut the socket without DISCONNECT, as a power cut would: the broker speaks the will."""
+        line: Any = self._paho.socket()
+        if line is not None:
+            with contextlib.suppress(OSError):  # the other end was faster
+                line.shutdown(socket.SHUT_RDWR)
+        self.mark_lost("aborted")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is known to be gone."""
+        return self._lost is not None
+
+    def mark_lost(self, reason: str) -> None:
+        """Wake everybody who waits on this connection."""
+        if self._lost is None:
+            self._lost = reason
+        self._arrived.set()
+        for confirmation in set(self._unconfirmed.values()):
+            if not confirmation.done.done():
+                confirmation.done.set_exception(ConnectionLost(self._lost))
+        self._unconfirmed.clear()
+
+    async def _publish_window(self, publications: Sequence[Publication]) -> None:
+        self._raise_if_lost()
+        confirmation = _Confirmation(asyncio.get_running_loop().create_future())
+        for publication in publications:
+            info = self._paho.publish(
+                publication.topic, publication.payload, publication.qos, publication.retain
+            )
+            if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
+                self.mark_lost(paho.error_string(info.rc))
+                break
+            if publication.qos:
+                confirmation.missing += 1
+                self._unconfirmed[info.mid] = confirmation
+        if confirmation.done.done():
+            confirmation.done.exception()
+        self._raise_if_lost()
+        if confirmation.missing:
+            try:
+                await asyncio.wait_for(confirmation.done, self.timeout_s)
+            except TimeoutError:
+                self.mark_lost(f"no PUBACK within {self.timeout_s:g} s")
+                raise ConnectionLost(f"no PUBACK within {self.timeout_s:g} s") from None
+
+    def _raise_if_lost(self) -> None:
+        if self._lost is not None:
+            raise ConnectionLost(self._lost)
+
+    def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = repr(message._topic)
+        self._inbox.append(
+            Delivery(
+                topic, bytes(message.payload), message.retain, now_utc(), message.qos, message.mid
+            )
+        )
+        self._arrived.set()
+
+    def _on_publish(
+        self, _client: paho.Client, _userdata: Any, mid: int, _code: Any, _properties: Any
+    ) -> None:
+        confirmation = self._unconfirmed.pop(mid, None)
+        if confirmation is None:
+            return
+        confirmation.missing -= 1
+        if confirmation.missing == 0 and not confirmation.done.done():
+            confirmation.done.set_result(None)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    address: Address,
+    client_id: str,
+    *,
+    will: Publication | None = None,
+    clean_session: bool = False,
+    keepalive_s: int = 30,
+    timeout_s: float = 10.0,
+) -> AsyncIterator[Connection]:
+    """Open a connection and close it with DISCONNECT. Raises `ConnectionLost` if there is none.
+
+    `clean_session=False` asks the broker to keep subscriptions and unacknowledged messages for
+    `client_id`. `will` is what the broker publishes when the line breaks.
+    """
+    client = aiomqtt.Client(
+        address.host,
+        address.port,
+        identifier=client_id,
+        clean_session=clean_session,
+        keepalive=keepalive_s,
+        timeout=timeout_s,
+        will=None if will is None else aiomqtt.Will(*msgspec.structs.astuple(will)),
+    )
+    connection = Connection(client, timeout_s)
+    try:
+        await client.__aenter__()
+    except (aiomqtt.MqttError, OSError, ValueError) as error:
+        raise ConnectionLost(f"{address} can't be reached: {error}") from error
+    client._disconnected.add_done_callback(lambda future: connection.mark_lost(_why(future)))
+    try:
+        yield connection
+    finally:
+        await _leave(client, connection)
+
+
+def _value(code: Any) -> int:
+    """A reason code is a plain number in MQTT 3.1.1 and an object in MQTT 5."""
+    return int(getattr(code, "value", code))
+
+
+def _why(disconnected: asyncio.Future[None]) -> str:
+    error = None if disconnected.cancelled() else disconnected.exception()
+    return f"the connection broke: {error}" if error else "the connection was closed"
+
+
+async def _leave(client: aiomqtt.Client, connection: Connection) -> None:
+    """Say DISCONNECT where there is still somebody to hear it; leave no socket behind."""
+    if connection.is_lost:
+        await asyncio.wait((client._disconnected,), timeout=connection.timeout_s)
+    with contextlib.suppress(aiomqtt.MqttError):  # lost while leaving is what leaving wanted
+        await client.__aexit__(None, None, None)
