@@ -9,6 +9,7 @@ import msgspec
 
 from fleet_core.contract import codec
 from fleet_core.contract.messages import Heartbeat
+from fleet_core.registry.arrays import numbers, texts, times
 from fleet_core.registry.noun import Noun
 from fleet_core.rules import health
 
@@ -36,20 +37,22 @@ class Heartbeats(Noun):
         return await self._execute(
             "insert",
             {
-                "device_ids": [record.device_id for record in records],
-                "ats": [beat.at for beat in beats],
-                "boot_ids": [beat.boot_id for beat in beats],
-                "seqs": [beat.seq for beat in beats],
-                "received_ats": [record.received_at for record in records],
-                "scores": [record.score for record in records],
-                "cpu_percents": [m.cpu_percent for m in metrics],
-                "ram_percents": [m.ram_percent for m in metrics],
-                "disk_percents": [m.disk_percent for m in metrics],
-                "network_receiveds": [m.network_received_bytes_per_s for m in metrics],
-                "network_sents": [m.network_sent_bytes_per_s for m in metrics],
-                "uptimes": [m.uptime_s for m in metrics],
-                "connectors_runnings": [health.running(beat.connectors) for beat in beats],
-                "connectors_totals": [len(beat.connectors) for beat in beats],
-                "customs": [codec.encode(m.custom).decode() if m.custom else None for m in metrics],
+                "device_ids": texts([record.device_id for record in records]),
+                "ats": times([beat.at for beat in beats]),
+                "boot_ids": texts([beat.boot_id for beat in beats]),
+                "seqs": numbers([beat.seq for beat in beats]),
+                "received_ats": times([record.received_at for record in records]),
+                "scores": numbers([record.score for record in records]),
+                "cpu_percents": numbers([m.cpu_percent for m in metrics]),
+                "ram_percents": numbers([m.ram_percent for m in metrics]),
+                "disk_percents": numbers([m.disk_percent for m in metrics]),
+                "network_receiveds": numbers([m.network_received_bytes_per_s for m in metrics]),
+                "network_sents": numbers([m.network_sent_bytes_per_s for m in metrics]),
+                "uptimes": numbers([m.uptime_s for m in metrics]),
+                "connectors_runnings": numbers([health.running(b.connectors) for b in beats]),
+                "connectors_totals": numbers([len(b.connectors) for b in beats]),
+                "customs": texts(
+                    [codec.encode(m.custom).decode() if m.custom else None for m in metrics]
+                ),
             },
         )

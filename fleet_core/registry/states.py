@@ -11,6 +11,7 @@ from psycopg.rows import tuple_row
 
 from fleet_core.contract import codec
 from fleet_core.contract.messages import DeviceHealth
+from fleet_core.registry.arrays import booleans, numbers, texts, times
 from fleet_core.registry.noun import Noun
 from fleet_core.rules import health
 from fleet_core.rules.presence import DeviceState
@@ -96,34 +97,34 @@ def _loaded(row: tuple[Any, ...]) -> Loaded:
     return Loaded(state, connectors_running, connectors_total)
 
 
-def _columns(states: Sequence[DeviceState]) -> dict[str, list[Any]]:
+def _columns(states: Sequence[DeviceState]) -> dict[str, str]:
     return {
-        "device_ids": [s.device_id for s in states],
-        "statuses": [s.status.value for s in states],
-        "sinces": [s.since for s in states],
-        "scores": [s.score for s in states],
-        "boot_ids": [s.boot_id for s in states],
-        "sessions": [s.session for s in states],
-        "seqs": [s.seq for s in states],
-        "intervals": [s.interval_s for s in states],
-        "heartbeat_ats": [s.heartbeat_at for s in states],
-        "last_heartbeat_ats": [s.last_heartbeat_at for s in states],
-        "late_ats": [s.late_at for s in states],
-        "offline_ats": [s.offline_at for s in states],
-        "will_recheck_ats": [s.will_recheck_at for s in states],
-        "ended_ats": [s.ended_at for s in states],
-        "clock_skeweds": [s.clock_skewed for s in states],
+        "device_ids": texts([s.device_id for s in states]),
+        "statuses": texts([s.status.value for s in states]),
+        "sinces": times([s.since for s in states]),
+        "scores": numbers([s.score for s in states]),
+        "boot_ids": texts([s.boot_id for s in states]),
+        "sessions": numbers([s.session for s in states]),
+        "seqs": numbers([s.seq for s in states]),
+        "intervals": numbers([s.interval_s for s in states]),
+        "heartbeat_ats": times([s.heartbeat_at for s in states]),
+        "last_heartbeat_ats": times([s.last_heartbeat_at for s in states]),
+        "late_ats": times([s.late_at for s in states]),
+        "offline_ats": times([s.offline_at for s in states]),
+        "will_recheck_ats": times([s.will_recheck_at for s in states]),
+        "ended_ats": times([s.ended_at for s in states]),
+        "clock_skeweds": booleans([s.clock_skewed for s in states]),
     }
 
 
-def _samples(states: Sequence[DeviceState]) -> dict[str, list[Any]]:
+def _samples(states: Sequence[DeviceState]) -> dict[str, str]:
     beats = [s.sample for s in states if s.sample is not None]
     return {
-        "cpu_percents": [b.metrics.cpu_percent for b in beats],
-        "ram_percents": [b.metrics.ram_percent for b in beats],
-        "disk_percents": [b.metrics.disk_percent for b in beats],
-        "connectors_runnings": [health.running(b.connectors) for b in beats],
-        "connectors_totals": [len(b.connectors) for b in beats],
-        "metrics": [codec.encode(b.metrics).decode() for b in beats],
-        "connectors": [codec.encode(b.connectors).decode() for b in beats],
+        "cpu_percents": numbers([b.metrics.cpu_percent for b in beats]),
+        "ram_percents": numbers([b.metrics.ram_percent for b in beats]),
+        "disk_percents": numbers([b.metrics.disk_percent for b in beats]),
+        "connectors_runnings": numbers([health.running(b.connectors) for b in beats]),
+        "connectors_totals": numbers([len(b.connectors) for b in beats]),
+        "metrics": texts([codec.encode(b.metrics).decode() for b in beats]),
+        "connectors": texts([codec.encode(b.connectors).decode() for b in beats]),
     }

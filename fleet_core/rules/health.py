@@ -48,7 +48,7 @@ class Thresholds(msgspec.Struct, frozen=True, gc=False):
 
 def running(connectors: Sequence[Connector]) -> int:
     """How many connectors are running."""
-    return sum(1 for c in connectors if c.status is ConnectorStatus.RUNNING)
+    return len([c for c in connectors if c.status is ConnectorStatus.RUNNING])
 
 
 def score(metrics: Metrics, connectors: Sequence[Connector], thresholds: Thresholds) -> int:

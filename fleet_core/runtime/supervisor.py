@@ -35,8 +35,6 @@ from fleet_core.contract.errors import FleetError, Unavailable
 from fleet_core.runtime.account import Account
 from fleet_core.runtime.mqtt import Backoff
 
-PROGRAM_ROOT = Path(__file__).resolve().parents[2]
-"""Where `python -m handlers` finds this installation, whatever the caller's directory holds."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAST_CRASH_S = 30.0
 FAST_CRASHES_LIMIT = 5
@@ -71,13 +69,14 @@ class Interrupted(FleetError):
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):
-    """A process to be kept running. `environment` is all it gets; `ready` is asked until true."""
+    """A process to be kept running. `environment` is all it gets; `ready` is asked until true,
+    for `start_timeout_s` at most. Its working directory is `/`: paths are absolute."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     ready: Callable[[], Awaitable[bool]] | None = None
-    ready_timeout_s: float = 30.0
+    start_timeout_s: float = 30.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 15.0
     account: Account | None = None
@@ -115,10 +114,10 @@ class Supervisor:
         """Run `child` once, to its end. Raises `ChildFailed` unless it ends with 0."""
         running = await self._spawn(child)
         try:
-            async with asyncio.timeout(child.ready_timeout_s):
+            async with asyncio.timeout(child.start_timeout_s):
                 code = await running.ended()
         except TimeoutError:
-            raise running.failure(f"took more than {child.ready_timeout_s:g} s") from None
+            raise running.failure(f"took more than {child.start_timeout_s:g} s") from None
         if code != 0:
             raise running.failure(_how_it_ended(code))
         self._running.remove(running)
@@ -306,7 +305,7 @@ async def _spawn(child: Child) -> asyncio.subprocess.Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=dict(child.environment),
-            cwd=PROGRAM_ROOT,
+            cwd="/",
             start_new_session=True,
             user=None if account is None else account.uid,
             group=None if account is None else account.gid,
@@ -318,7 +317,7 @@ async def _spawn(child: Child) -> asyncio.subprocess.Process:
 
 async def _until_ready(running: _Running) -> None:
     ready, ended = running.child.ready, asyncio.create_task(running.ended())
-    timeout_s = running.child.ready_timeout_s
+    timeout_s = running.child.start_timeout_s
     try:
         async with asyncio.timeout(timeout_s):
             while ready is not None and not await ready():
