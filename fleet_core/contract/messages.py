@@ -2,7 +2,8 @@
 
 - UTF-8 JSON on the wire, MQTT 3.1.1. Ids, expiry and sequence numbers are in the payload.
 - Unknown fields are ignored, so that an old platform understands a newer device.
-- Every text, list and number has a bound here; what passes `decode` can be stored.
+- Every text, list, number and time that comes from outside has a bound here; what passes `decode`
+  can be stored.
 - `at` is the sender's own time. Receive time belongs to the platform and is not in a message.
 - Percent is 0 to 100, sizes are bytes, durations are seconds.
 
@@ -11,7 +12,7 @@ The identity of the sender is never in a payload: it is the `<id>` of the topic.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -22,6 +23,10 @@ MAX_CONNECTORS = 256
 MAX_EVENTS_PER_BATCH = 500
 MAX_CUSTOM_METRICS = 64
 MAX_BIGINT = 2**63 - 1
+EARLIEST_YEAR = 1970
+LATEST_YEAR = 2200
+UTC_OFFSET_LIMIT = timedelta(hours=16)
+"""PostgreSQL refuses a time that is so far from UTC; the furthest in use is 14 hours."""
 HEARTBEAT_INTERVAL_MIN_S = 1
 HEARTBEAT_INTERVAL_MAX_S = 300
 
@@ -42,6 +47,24 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything on the wire: immutable, keyword-only, defaults left out."""
 
 
+def require_sane_time(name: str, at: datetime) -> None:
+    """Refuse years that calendars of a database or a time zone can't carry. What is merely
+    implausible is judged later, by `rules/plausible.py`."""
+    if not EARLIEST_YEAR <= at.year <= LATEST_YEAR:
+        raise ValueError(f"{name} is not between {EARLIEST_YEAR} and {LATEST_YEAR}")
+    if abs(at.utcoffset() or timedelta()) >= UTC_OFFSET_LIMIT:
+        raise ValueError(f"{name} is 16 hours or more from UTC")
+
+
+class Timed(Message, frozen=True):
+    """A message that carries its sender's time."""
+
+    at: Timestamp
+
+    def __post_init__(self) -> None:
+        require_sane_time("at", self.at)
+
+
 class Presence(StrEnum):
     """What a status message says of its sender."""
 
@@ -57,7 +80,7 @@ class Farewell(StrEnum):
     WILL = "will"
 
 
-class DeviceStatus(Message, frozen=True):
+class DeviceStatus(Timed, frozen=True):
     """Retained. `session` counts the connections of one boot, so that a late will of session 3
     can't kill session 4; `boot_id` is new in every process start of the agent."""
 
@@ -65,7 +88,6 @@ class DeviceStatus(Message, frozen=True):
     reason: Farewell
     boot_id: BootId
     session: Sequence
-    at: Timestamp
 
 
 class Metrics(Message, frozen=True, gc=False):
@@ -115,13 +137,12 @@ class DeviceInfo(Message, frozen=True):
     stack_version: Line = ""
 
 
-class Heartbeat(Message, frozen=True):
+class Heartbeat(Timed, frozen=True):
     """One sign of life. `(boot_id, seq)` names it for ever; `seq` is shared by all records of a
     boot. `receipt` asks for an answer on the receipts topic once it is stored."""
 
     boot_id: BootId
     seq: Sequence
-    at: Timestamp
     interval_s: Annotated[int, Meta(ge=HEARTBEAT_INTERVAL_MIN_S, le=HEARTBEAT_INTERVAL_MAX_S)]
     metrics: Metrics
     connectors: Annotated[list[Connector], Meta(max_length=MAX_CONNECTORS)] = []
@@ -139,11 +160,10 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Event(Message, frozen=True):
+class Event(Timed, frozen=True):
     """Something that happened on the device. `kind` is a dotted word such as `agent.started`."""
 
     seq: Sequence
-    at: Timestamp
     kind: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\Z", max_length=64)]
     severity: Severity = Severity.INFO
     message: Text = ""
@@ -173,6 +193,9 @@ class Request(Message, frozen=True):
     expires_at: Timestamp
     params: dict[str, Any] = {}
 
+    def __post_init__(self) -> None:
+        require_sane_time("expires_at", self.expires_at)
+
 
 class Chunk(Message, frozen=True):
     """Part `chunk` (from 1) of `total_chunks` of a long answer; `payload` is text."""
@@ -200,19 +223,22 @@ class Response(Message, frozen=True):
     error: ErrorBody | None = None
 
 
-class ServiceStatus(Message, frozen=True):
+class ServiceStatus(Timed, frozen=True):
     """Retained. What one process of the platform says of itself."""
 
     state: Presence
-    reason: str
+    reason: Word
     role: Word
     instance: Word
     pid: Count
     started_at: Timestamp
-    at: Timestamp
     interval_s: Count
     version: Line = ""
-    counters: dict[Word, int] = {}
+    counters: Annotated[dict[Word, Count], Meta(max_length=64)] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_sane_time("started_at", self.started_at)
 
 
 class DeviceHealth(StrEnum):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+SMALLEST_REAL = 1e-37
+
 
 def numbers(values: Iterable[float | None]) -> str:
     """Integers or finite floats.
@@ -18,6 +20,17 @@ def numbers(values: Iterable[float | None]) -> str:
     '{1,NULL,2.5}'
     """
     return "{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}"
+
+
+def reals(values: Iterable[float | None]) -> str:
+    """Floats that are not negative, for a column of type real. Next to nothing is nothing:
+    PostgreSQL refuses what is too small for 32 bits.
+
+    >>> reals([0.5, 1e-50, None])
+    '{0.5,0.0,NULL}'
+    """
+    cells = ["NULL" if v is None else str(v) if v >= SMALLEST_REAL else "0.0" for v in values]
+    return "{" + ",".join(cells) + "}"
 
 
 def times(values: Iterable[datetime | None]) -> str:

@@ -120,9 +120,9 @@ def _columns(states: Sequence[DeviceState]) -> dict[str, str]:
 def _samples(states: Sequence[DeviceState]) -> dict[str, str]:
     beats = [s.sample for s in states if s.sample is not None]
     return {
-        "cpu_percents": numbers([b.metrics.cpu_percent for b in beats]),
-        "ram_percents": numbers([b.metrics.ram_percent for b in beats]),
-        "disk_percents": numbers([b.metrics.disk_percent for b in beats]),
+        "cpu_percents": reals([b.metrics.cpu_percent for b in beats]),
+        "ram_percents": reals([b.metrics.ram_percent for b in beats]),
+        "disk_percents": reals([b.metrics.disk_percent for b in beats]),
         "connectors_runnings": numbers([health.running(b.connectors) for b in beats]),
         "connectors_totals": numbers([len(b.connectors) for b in beats]),
         "metrics": texts([codec.encode(b.metrics).decode() for b in beats]),

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from fleet_core.contract.messages import Receipt
 
-MAX_RANGES = 1000
+MAX_RANGES = 700
+"""So many of the longest numbers still fit the payload limit of the receipts topic."""
 
 
 def ranges(sequence_numbers: Iterable[int]) -> list[tuple[int, int]]:

@@ -25,6 +25,7 @@ RESERVED_NAMES = frozenset({"FLEET_CONFIG", "FLEET_OPERATOR"})
 RESERVED_PREFIXES = ("FLEET_AGENT_", "FLEET_TEST_")
 
 PositiveInt = Annotated[int, Meta(ge=1)]
+Days = Annotated[int, Meta(ge=1, le=36_500)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400 * 400)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
@@ -47,7 +48,7 @@ class DatabaseSection(Section, frozen=True):
 
     url: str
     pool_size: Annotated[int, Meta(ge=1, le=100)]
-    statement_timeout_s: PositiveSeconds
+    statement_timeout_s: Annotated[float, Meta(ge=0.001, le=86_400)]
     retry_limit_s: PositiveSeconds
 
 
@@ -92,17 +93,17 @@ class PresenceSection(Section, frozen=True):
 class HistorySection(Section, frozen=True):
     """Which times a history accepts."""
 
-    past_limit_days: PositiveInt
+    past_limit_days: Days
     future_limit_s: PositiveSeconds
 
 
 class RetentionSection(Section, frozen=True):
     """How long each kind of history is kept."""
 
-    heartbeats_days: PositiveInt
-    events_days: PositiveInt
-    dead_letters_days: PositiveInt
-    requests_days: PositiveInt
+    heartbeats_days: Days
+    events_days: Days
+    dead_letters_days: Days
+    requests_days: Days
     interval_s: PositiveSeconds
 
 

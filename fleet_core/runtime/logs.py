@@ -41,9 +41,14 @@ def configure(*, level: str, style: str, process: str) -> None:
 
 
 def clean(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut and escape text values; our own tracebacks keep their lines."""
+    """Cut and escape text values. Our own tracebacks keep their lines, each indented: an error may
+    quote what a device said, and that must not look like a line of ours."""
     for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
+        if not isinstance(value, str):
+            continue
+        if key == "exception":
+            event[key] = "\n".join(f"  {printable(line)}" for line in value.split("\n"))
+        else:
             event[key] = printable(value[:VALUE_LIMIT])
     return event
 

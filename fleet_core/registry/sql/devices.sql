@@ -23,7 +23,7 @@ SELECT device_id FROM added ORDER BY device_id
 UPDATE devices AS d
 SET info = new.info, hostname = new.hostname, addresses = new.addresses
 FROM (
-    SELECT device_id, info, info ->> 'hostname' AS hostname,
+    SELECT device_id, info, coalesce(info ->> 'hostname', '') AS hostname,
         ARRAY(SELECT jsonb_array_elements_text(coalesce(info -> 'addresses', '[]'))) AS addresses
     FROM unnest(%(device_ids)s::text[], %(infos)s::jsonb[]) AS given (device_id, info)
 ) AS new

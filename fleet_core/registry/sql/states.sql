@@ -83,7 +83,7 @@ WITH due AS (
 UPDATE device_state AS s
 SET status = CASE due.reason WHEN 'late' THEN 'warning' ELSE 'offline' END,
     since = %(now)s,
-    will_recheck_at = NULL
+    will_recheck_at = CASE due.reason WHEN 'late' THEN s.will_recheck_at END
 FROM due
 WHERE s.device_id = due.device_id
 RETURNING s.device_id, due.before, s.status AS after, due.reason, s.score

@@ -1,0 +1,1 @@
+"""The operator's `fleet` command: a pure MQTT client that never touches the registry."""

@@ -1,0 +1,139 @@
+"""`fleet device watch`: a live table on a terminal, a stream of rows elsewhere.
+
+A stream has a row for each change of a device that matches, and one with `left` true when it left
+the tenant or what is selected.
+JSON is written as JSON lines, YAML as an ever-growing sequence: a stream has no end to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from fleet_cli.asking import Target
+from fleet_cli.client import DEFAULT_TENANT, check_target, client_id
+from fleet_cli.follow import Change, DeviceLeft, LiveFleet, follow
+from fleet_cli.formats import OutputFormat, Row, header, rows_text
+from fleet_cli.options import operator_id
+from fleet_cli.output import write
+from fleet_cli.plain import to_plain
+from fleet_core.contract.messages import DeviceHealth, LiveDevice
+from fleet_core.runtime.clock import now_utc
+
+REDRAW_INTERVAL_S = 0.5
+FIELDS = (*LiveDevice.__struct_fields__, "left")
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which devices are watched; an empty set means any."""
+
+    statuses: frozenset[DeviceHealth] = frozenset()
+    sites: frozenset[str] = frozenset()
+
+    def matches(self, device: LiveDevice) -> bool:
+        """Whether the device is one of them."""
+        return (not self.statuses or device.status in self.statuses) and (
+            not self.sites or device.site in self.sites
+        )
+
+
+def watch_devices(
+    target: Target, selection: Selection, for_s: float | None, output: OutputFormat
+) -> None:
+    """Watch until `for_s` seconds have passed, or without end."""
+    if output is not OutputFormat.TABLE:
+        work = _stream(target, selection, output)
+    elif sys.stdout.isatty():
+        work = _draw(target, selection)
+    else:
+        work = _draw_once(target, selection)
+    asyncio.run(_until(work, for_s))
+
+
+def selected(change: Change, selection: Selection) -> Change:
+    """The change as the selection sees it: a device that matches no longer has left."""
+    if isinstance(change, DeviceLeft) or selection.matches(change):
+        return change
+    return DeviceLeft(change.device_id)
+
+
+def stream_row(change: Change, before: LiveDevice | None, selection: Selection) -> Row | None:
+    """What a stream says about one change; None for what was and is not selected."""
+    if isinstance(change, LiveDevice) and selection.matches(change):
+        return {**to_plain(change), "left": False}
+    if before is None:
+        return None
+    return {**to_plain(before if isinstance(change, DeviceLeft) else change), "left": True}
+
+
+async def _until(work: Coroutine[Any, Any, None], for_s: float | None) -> None:
+    deadline = asyncio.timeout(for_s)
+    try:
+        async with deadline:
+            await work
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+
+
+def _changes(target: Target) -> AsyncGenerator[Change, None]:
+    operator = operator_id(target.operator)
+    address = check_target(target.url, operator)
+    return follow(address, client_id(operator), DEFAULT_TENANT)
+
+
+async def _stream(target: Target, selection: Selection, output: OutputFormat) -> None:
+    output = OutputFormat.JSONL if output is OutputFormat.JSON else output
+    fleet = LiveFleet()
+    write(header(output, FIELDS))
+    async with aclosing(_changes(target)) as changes:
+        async for change in changes:
+            before = fleet.apply(selected(change, selection))
+            row = stream_row(change, before, selection)
+            if row is not None:
+                write(rows_text(output, [row], FIELDS, "device_id"))
+
+
+async def _keep(target: Target, selection: Selection, fleet: LiveFleet) -> None:
+    async with aclosing(_changes(target)) as changes:
+        async for change in changes:
+            fleet.apply(selected(change, selection))
+
+
+async def _draw_once(target: Target, selection: Selection) -> None:
+    """A table in a file: the picture at the end."""
+    from fleet_cli.live import fleet_view
+    from fleet_cli.tables import rendered
+
+    fleet = LiveFleet()
+    try:
+        await _keep(target, selection, fleet)
+    finally:
+        write(rendered(fleet_view(fleet.devices(), now_utc())))
+
+
+async def _draw(target: Target, selection: Selection) -> None:
+    from rich.live import Live
+
+    from fleet_cli.live import FRAME_LINES, fleet_view
+    from fleet_cli.tables import make_console
+
+    fleet = LiveFleet()
+    console = make_console()
+    keeper = asyncio.create_task(_keep(target, selection, fleet))
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while not keeper.done():
+                room = console.size.height - FRAME_LINES
+                view = fleet_view(fleet.devices(), now_utc(), max_rows=room)
+                live.update(view, refresh=True)
+                await asyncio.wait((keeper,), timeout=REDRAW_INTERVAL_S)
+        await keeper
+    finally:
+        keeper.cancel()
+        await asyncio.wait((keeper,))
