@@ -35,7 +35,7 @@ from fleet_core.contract.topics import SERVICE_STATUS
 from fleet_core.runtime.account import private_directory, server_account
 from fleet_core.runtime.directory import Taken
 from fleet_core.runtime.mqtt import Address, connect
-from fleet_core.runtime.supervisor import Child, Supervisor
+from fleet_core.runtime.supervisor import Child, ChildFailed, Supervisor
 
 ROLES = ("ingest", "presence", "operator")
 ROLES_TIMEOUT_S = 60.0
@@ -146,6 +146,7 @@ def _broker(plan: Plan, environment: Mapping[str, str]) -> Child:
     configuration.write_text(
         program_output("broker.mosquitto", *address, "--directory", str(state))
     )
+    configuration.chmod(0o644)
     return Child(
         name="mosquitto",
         command=tied(signal.SIGTERM, (mosquitto, "-c", str(configuration))),
@@ -237,7 +238,7 @@ async def _accepts(address: Address) -> bool:
 
 
 async def _all_online(supervisor: Supervisor, plan: Plan) -> None:
-    """Wait for the birth of every role. Raises `ConfigError` when it takes too long."""
+    """Wait for the birth of every role. Raises `ChildFailed` when one takes too long."""
     missing = set(plan.roles)
     try:
         async with (
@@ -250,8 +251,8 @@ async def _all_online(supervisor: Supervisor, plan: Plan) -> None:
                     missing -= _online_role(delivery.payload, supervisor.pids())
                     connection.acknowledge((delivery,))
     except TimeoutError:
-        names = ", ".join(sorted(missing))
-        raise ConfigError(f"not ready within {ROLES_TIMEOUT_S:g} s: {names}") from None
+        why = f"did not say that it is online within {ROLES_TIMEOUT_S:g} s"
+        raise ChildFailed(min(missing), why, "") from None
 
 
 def _online_role(payload: bytes, pids: Mapping[str, int]) -> set[str]:

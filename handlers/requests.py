@@ -19,7 +19,7 @@ from fleet_core.contract.messages import ErrorBody, Request, Response
 from fleet_core.contract.operations import OPERATIONS, ErrorCode, Operation, Params
 from fleet_core.contract.topics import OPERATOR_RESPONSES
 from fleet_core.registry.store import Transaction
-from fleet_core.rules.chunks import split
+from fleet_core.rules.chunks import MAX_ANSWER_BYTES, split
 from fleet_core.runtime.publication import Publication
 from fleet_core.runtime.routes import Context, Inbound, Outcome
 from handlers.operations import IMPLEMENTATIONS, Refused
@@ -40,6 +40,8 @@ async def handle(inbound: Inbound[Request], tx: Transaction, context: Context) -
     if remembered is not None:
         return Outcome(publish=_chunks(inbound, remembered))
     answer = codec.encode(await _answer(inbound, tx, context))
+    if len(answer) > MAX_ANSWER_BYTES:
+        answer = codec.encode(_error(ErrorCode.USAGE, "the answer is too long; ask for less of it"))
     operation = OPERATIONS.get(request.operation)
     if operation is not None and operation.mutates:
         await tx.requests.insert(

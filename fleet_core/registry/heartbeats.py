@@ -9,7 +9,7 @@ import msgspec
 
 from fleet_core.contract import codec
 from fleet_core.contract.messages import Heartbeat
-from fleet_core.registry.arrays import numbers, texts, times
+from fleet_core.registry.arrays import numbers, reals, texts, times
 from fleet_core.registry.noun import Noun
 from fleet_core.rules import health
 

@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from fleet_core.contract import codec
 from fleet_core.contract.messages import DeviceHealth
-from fleet_core.registry.arrays import booleans, numbers, texts, times
+from fleet_core.registry.arrays import booleans, numbers, reals, texts, times
 from fleet_core.registry.noun import Noun
 from fleet_core.rules import health
 from fleet_core.rules.presence import DeviceState

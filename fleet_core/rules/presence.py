@@ -249,16 +249,20 @@ def _is_skewed(
     state: DeviceState, heartbeat: Heartbeat, received_at: datetime, policy: Policy
 ) -> bool:
     """Whether the device's clock is off. The future is always wrong; the past only in a steady
-    stream, since a backlog after an outage is old without being wrong."""
+    stream, where device time and receive time go on alike: a backlog after an outage is old
+    without being wrong."""
     ahead_s = (heartbeat.at - received_at).total_seconds()
     if ahead_s > policy.clock_skew_limit_s:
         return True
     if ahead_s >= -policy.clock_skew_limit_s:
         return False
-    if state.last_heartbeat_at is None or heartbeat.boot_id != state.boot_id:
+    last_received_at, last_at = state.last_heartbeat_at, state.heartbeat_at
+    if last_received_at is None or last_at is None or heartbeat.boot_id != state.boot_id:
         return state.clock_skewed
-    gap_intervals = (received_at - state.last_heartbeat_at).total_seconds() / heartbeat.interval_s
-    return state.clock_skewed or 0.5 <= gap_intervals <= 3
+    gap_s = (received_at - last_received_at).total_seconds()
+    lost_s = gap_s - (heartbeat.at - last_at).total_seconds()
+    steady = 0.5 <= gap_s / heartbeat.interval_s <= 3 and abs(lost_s) <= heartbeat.interval_s / 2
+    return state.clock_skewed or steady
 
 
 def _skew_event(
