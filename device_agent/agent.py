@@ -40,6 +40,9 @@ STABLE_SESSION_S = 10.0
 """A session that lasted this long makes the backoff begin anew."""
 STOP_TIMEOUT_S = 4.0
 GOODBYE_TIMEOUT_S = 3.0
+CANCEL_AGAIN_S = 0.1
+CANCEL_LIMIT = 20
+"""How often a task is told to end."""
 TICK_MIN_S = 0.01
 """No two ticks come closer, whatever is due."""
 
@@ -225,8 +228,25 @@ async def _first_of(*work: Coroutine[object, object, object]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
     for task in done:
         task.result()
+
+
+async def _end(tasks: Iterable[asyncio.Future[object]]) -> None:
+    """Cancel `tasks` until they have ended; what they raise is not raised here.
+
+    Once is not always enough: in Python 3.11 `asyncio.wait_for` swallows a cancellation that comes
+    in the same moment as what it waits for.
+    """
+    pending = set(tasks)
+    for _ in range(CANCEL_LIMIT):
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+        pending = {task for task in pending if not task.done()}
+        if not pending:
+            break
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()

@@ -28,7 +28,7 @@ import msgspec
 import typer
 
 from fleet_cli.client import operator_session
-from fleet_cli.errors import CommandFailed
+from fleet_cli.errors import CommandFailed, UsageFailed
 from fleet_cli.formats import OutputFormat
 from fleet_cli.observation import Observation, Report, observe
 from fleet_cli.output import resolve, write
@@ -106,6 +106,8 @@ def demo(
 ) -> None:
     """Show the whole platform with simulated devices. Ctrl-C ends it and leaves nothing behind."""
     chosen = resolve(output)
+    if chosen not in (OutputFormat.TABLE, OutputFormat.JSON):
+        raise UsageFailed(f"fleet demo can't write {chosen.value}", "use -o table or -o json")
     simulation = Simulation(devices=devices, interval_s=interval, seed=seed)
     observation = Observation(wanted=devices)
     interrupted = False

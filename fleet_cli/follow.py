@@ -18,6 +18,7 @@ from fleet_cli.errors import BrokerUnreachable, CommandFailed
 from fleet_core.contract.codec import decode
 from fleet_core.contract.errors import Rejected
 from fleet_core.contract.messages import LiveDevice
+from fleet_core.contract.operations import DeviceRow
 from fleet_core.contract.topics import TENANT_DEVICES, Kind, is_valid_id, parse
 from fleet_core.runtime.mqtt import (
     Address,
@@ -61,6 +62,20 @@ class LiveFleet:
             )
         self._devices[change.device_id] = change
         return before
+
+    def refresh(self, rows: Sequence[DeviceRow]) -> None:
+        """Bring what changes with every heartbeat up to date, of devices that are in the picture.
+        Whether a device is well is told by its own topic, which is published on change only."""
+        for row in rows:
+            before = self._devices.get(row.device_id)
+            if before is not None:
+                self._devices[row.device_id] = msgspec.structs.replace(
+                    before,
+                    last_heartbeat_at=row.last_seen_at,
+                    cpu_percent=row.cpu_percent,
+                    ram_percent=row.ram_percent,
+                    disk_percent=row.disk_percent,
+                )
 
     def devices(self) -> Sequence[LiveDevice]:
         """All that are there, in the order in which they appeared."""

@@ -26,7 +26,6 @@ from fleet_core.contract.operations import (
     OPERATIONS,
     DeviceList,
     DevicePage,
-    DeviceRow,
     FleetStatus,
     FleetSummary,
 )
@@ -81,24 +80,6 @@ class Observation:
         if pss_bytes is not None:
             self._pss_bytes = max(self._pss_bytes or 0, pss_bytes)
 
-    def refresh(self, rows: list[DeviceRow]) -> None:
-        """Bring what changes with every heartbeat up to date, of devices that are in the picture:
-        whether a device is well is told by its own topic."""
-        known = {device.device_id: device for device in self.fleet.devices()}
-        for row in rows:
-            before = known.get(row.device_id)
-            if before is None:
-                continue
-            self.fleet.apply(
-                msgspec.structs.replace(
-                    before,
-                    last_heartbeat_at=row.last_seen_at,
-                    cpu_percent=row.cpu_percent,
-                    ram_percent=row.ram_percent,
-                    disk_percent=row.disk_percent,
-                )
-            )
-
     def report(self) -> Report:
         """The numbers so far; before there are any, those of a fleet nobody has seen."""
         summary = self._summary
@@ -146,7 +127,7 @@ async def _draw(session: OperatorSession, observation: Observation) -> None:
         async for _ in _ticks():
             params = DeviceList(limit=MAX_PAGE)
             page: DevicePage = await session.request(OPERATIONS["device.list"], params)
-            observation.refresh(page.devices)
+            observation.fleet.refresh(page.devices)
             room = console.size.height - FRAME_LINES
             view = fleet_view(observation.fleet.devices(), now_utc(), max_rows=room)
             live.update(view, refresh=True)

@@ -8,6 +8,7 @@ JSON is written as JSON lines, YAML as an ever-growing sequence: a stream has no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
@@ -17,15 +18,18 @@ import msgspec
 
 from fleet_cli.asking import Target
 from fleet_cli.client import DEFAULT_TENANT, check_target, client_id
+from fleet_cli.errors import NoAnswer
 from fleet_cli.follow import Change, DeviceLeft, LiveFleet, follow
 from fleet_cli.formats import OutputFormat, Row, header, rows_text
 from fleet_cli.options import operator_id
 from fleet_cli.output import write
 from fleet_cli.plain import to_plain
 from fleet_core.contract.messages import DeviceHealth, LiveDevice
+from fleet_core.contract.operations import MAX_PAGE, OPERATIONS, DeviceList, DevicePage
 from fleet_core.runtime.clock import now_utc
 
 REDRAW_INTERVAL_S = 0.5
+REFRESH_INTERVAL_S = 5.0
 FIELDS = (*LiveDevice.__struct_fields__, "left")
 
 
@@ -105,6 +109,21 @@ async def _keep(target: Target, selection: Selection, fleet: LiveFleet) -> None:
             fleet.apply(selected(change, selection))
 
 
+async def _refresh(target: Target, selection: Selection, fleet: LiveFleet) -> None:
+    """What a live topic does not tell: it speaks on change, a heartbeat comes all the time."""
+    params = DeviceList(
+        status=sorted(selection.statuses), site=sorted(selection.sites), limit=MAX_PAGE
+    )
+    async with target.session() as session:
+        while True:
+            with contextlib.suppress(NoAnswer):  # the live topics go on without the operator role
+                page: DevicePage = await session.request(
+                    OPERATIONS["device.list"], params, timeout_s=target.timeout_s
+                )
+                fleet.refresh(page.devices)
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+
+
 async def _draw_once(target: Target, selection: Selection) -> None:
     """A table in a file: the picture at the end."""
     from fleet_cli.live import fleet_view
@@ -125,15 +144,23 @@ async def _draw(target: Target, selection: Selection) -> None:
 
     fleet = LiveFleet()
     console = make_console()
-    keeper = asyncio.create_task(_keep(target, selection, fleet))
+    workers = [
+        asyncio.create_task(_keep(target, selection, fleet)),
+        asyncio.create_task(_refresh(target, selection, fleet)),
+    ]
     try:
         with Live(console=console, auto_refresh=False) as live:
-            while not keeper.done():
+            while not any(worker.done() for worker in workers):
                 room = console.size.height - FRAME_LINES
                 view = fleet_view(fleet.devices(), now_utc(), max_rows=room)
                 live.update(view, refresh=True)
-                await asyncio.wait((keeper,), timeout=REDRAW_INTERVAL_S)
-        await keeper
+                await asyncio.wait(
+                    workers, timeout=REDRAW_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED
+                )
+        for worker in workers:
+            if worker.done():
+                await worker
     finally:
-        keeper.cancel()
-        await asyncio.wait((keeper,))
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)

@@ -154,8 +154,8 @@ class Supervisor:
         return {running.child.name: running.restarts for running in self._running}
 
     async def _spawn(self, child: Child) -> _Running:
-        log = _Log(self._log_directory, child.name)
-        running = _Running(child, log, await _spawn(child))
+        process = await _spawn(child)
+        running = _Running(child, _Log(self._log_directory, child.name), process)
         self._running.append(running)
         return running
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ from tests.fixtures.platform import (
     Platform,
     SimulatedFleet,
     register,
-    run_fleet,
-    run_platform,
 )
 
 CATCH_UP_S = 45.0
@@ -113,7 +111,7 @@ class Arena:
         """End the fleet, wait until nothing moves any more, and check every promise."""
         if self.fleet.running:
             await self.catch_up(timeout_s)
-            assert self.fleet.terminate() == 0, self.fleet.log_text()
+            assert await asyncio.to_thread(self.fleet.terminate) == 0, self.fleet.log_text()
         journals = self.journals()
 
         def at_rest() -> Snapshot:
@@ -151,22 +149,23 @@ async def arena(
 ) -> AsyncIterator[Arena]:
     """A steady scenario: every device has a stored heartbeat and is online. `ingest_url` is what
     the ingest process connects to, where that is not the broker itself."""
-    with ExitStack() as stack:
-        platform = stack.enter_context(
-            run_platform(directory, broker.url, database_url, **settings)
-        )
-        fleet = SimulatedFleet(directory, broker.url, devices=devices, seed=seed)
+    platform = Platform(directory, broker.url, database_url, **settings)
+    fleet = SimulatedFleet(directory, broker.url, devices=devices, seed=seed)
+    scene = Arena(platform, broker, fleet, seed)
+    try:
         await register(database_url, fleet.device_ids)
         platform.handler("presence", "operator", name="presence")
         platform.handler("ingest", broker_url=ingest_url or broker.url)
-        scene = Arena(platform, broker, fleet, seed)
-        try:
-            await scene.ingest.connects()
-            await platform["presence"].connects(2)
-            stack.enter_context(run_fleet(fleet))
-            await eventually(lambda: scene.statuses() == {"online": devices}, 20)
-            scene.remember_vitals()
-            yield scene
-        except BaseException as error:
-            error.add_note(f"seed {seed}\n{platform.log_tails()}\n{fleet.log_text()[-1000:]}")
-            raise
+        await scene.ingest.connects()
+        await platform["presence"].connects(2)
+        fleet.start()
+        await eventually(lambda: scene.statuses() == {"online": devices}, 20)
+        scene.remember_vitals()
+        yield scene
+    except BaseException as error:
+        error.add_note(f"seed {seed}\n{platform.log_tails()}\n{fleet.log_text()[-1000:]}")
+        raise
+    finally:
+        # In a thread: a goodbye may go through a proxy that lives in this loop.
+        await asyncio.to_thread(fleet.terminate)
+        await asyncio.to_thread(platform.stop)

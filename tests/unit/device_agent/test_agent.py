@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -76,6 +77,9 @@ class Line:
             self._broker.published.append((template, publication))
             if template in self._broker.held:
                 await self._broker.released.wait()
+            if template in self._broker.deaf:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.get_running_loop().create_future()
 
     async def receive(self, _limit: int) -> list[Delivery]:
         waiting = asyncio.ensure_future(self._inbox.get())
@@ -110,6 +114,7 @@ class PaperBroker:
         self.subscribed: list[list[tuple[str, int]]] = []
         self.published: list[tuple[Template, Publication]] = []
         self.held: set[Template] = set()
+        self.deaf: set[Template] = set()
         self.released = asyncio.Event()
 
     @asynccontextmanager
@@ -246,6 +251,14 @@ async def test_a_goodbye_nobody_confirms_does_not_hold_up_the_end(
         await life.task
         assert life.broker.statuses()[-1].reason is Farewell.GOODBYE
         assert life.broker.lines[-1].lost.is_set(), "the broker has to speak the will"
+
+
+async def test_a_task_that_swallows_its_cancellation_does_not_hold_up_the_goodbye() -> None:
+    life = Life()
+    life.broker.deaf.add(DEVICE_HEARTBEAT)
+    async with life:
+        await eventually(lambda: DEVICE_HEARTBEAT in life.broker.templates())
+    assert life.broker.statuses()[-1].reason is Farewell.GOODBYE
 
 
 def first_receipt(life: Life) -> FirstReceipt:

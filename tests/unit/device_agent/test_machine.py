@@ -336,3 +336,15 @@ def test_the_spool_s_own_records_decode() -> None:
     story.connect(0)
     for message in story.tick(0):
         assert decoded(message)
+
+
+def test_receipts_let_the_next_records_out_at_once() -> None:
+    story = Story(interval_s=300)
+    for _ in range(3 * WINDOW_LIMIT):
+        story.event()
+    story.connect(0)
+    for _ in range(3):
+        seqs = [seq for _, seq in names(story.tick(1))]
+        assert len(seqs) >= WINDOW_LIMIT - 1
+        story.machine.on_receipt(receipt(*seqs))
+        assert story.machine.next_due_s(moment(1)) == 0

@@ -47,8 +47,7 @@ def test_an_empty_answer_is_one_empty_chunk() -> None:
     (only,) = split("r", "")
     assert (only.payload, only.total_chunks) == ("", 1)
     answer = Reassembly()
-    assert not answer.complete
-    assert answer.missing() == []
+    assert (answer.complete, answer.missing()) == (False, [])
     answer.add(only)
     assert answer.complete
     assert answer.text() == ""

@@ -27,7 +27,9 @@ def test_an_impossible_year_is_outside(year: int) -> None:
 
 
 @pytest.mark.parametrize("hours", [-23, -12, 14, 23])
-@pytest.mark.parametrize("at", [datetime.min, datetime.max], ids=["year 1", "year 9999"])
+@pytest.mark.parametrize(
+    "at", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)], ids=str
+)
 def test_the_ends_of_the_calendar_in_any_zone_are_outside_and_never_an_error(
     at: datetime, hours: int
 ) -> None:

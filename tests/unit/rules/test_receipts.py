@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def test_ranges_hold_exactly_the_numbers(numbers: list[int]) -> None:
     covered = {n for first, last in result if last - first < 100 for n in range(first, last + 1)}
     assert covered == set(numbers)
     assert result == sorted(result)
-    assert all(before[1] + 1 < after[0] for before, after in zip(result, result[1:], strict=False))
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(result))
 
 
 def test_nothing_stored_is_no_receipt() -> None:
