@@ -226,7 +226,10 @@ class Connection:
         self._raise_if_lost()
         if confirmation.missing:
             try:
-                await asyncio.wait_for(confirmation.done, self.timeout_s)
+                # Not wait_for: on Python 3.11 it can swallow a cancellation that comes together
+                # with the PUBACK.
+                async with asyncio.timeout(self.timeout_s):
+                    await confirmation.done
             except TimeoutError:
                 self.mark_lost(f"no PUBACK within {self.timeout_s:g} s")
                 raise ConnectionLost(f"no PUBACK within {self.timeout_s:g} s") from None

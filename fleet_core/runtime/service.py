@@ -168,7 +168,8 @@ class Service:
     async def _pause(self, delay_s: float) -> None:
         """Wait, but not longer than until `stop`."""
         try:
-            await asyncio.wait_for(self.stop.wait(), delay_s)
+            async with asyncio.timeout(delay_s):
+                await self.stop.wait()
         except TimeoutError:
             return
 
