@@ -117,10 +117,10 @@ def demo(
             asyncio.run(until_signalled(work))
         except Interrupted:
             interrupted = True
-    _conclude(observation.report(), chosen, interrupted=interrupted)
+    conclude(observation.report(), chosen, interrupted=interrupted)
 
 
-def _conclude(report: Report, output: OutputFormat, *, interrupted: bool) -> None:
+def conclude(report: Report, output: OutputFormat, *, interrupted: bool) -> None:
     """Say how it went. Raises `CommandFailed` unless every device was seen."""
     if output is not OutputFormat.TABLE:
         write(msgspec.json.encode(report).decode() + "\n")

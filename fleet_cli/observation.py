@@ -99,15 +99,21 @@ class Observation:
 
 
 async def observe(url: str, operator: str, observation: Observation, *, drawn: bool) -> None:
-    """Look once a second, without end; `drawn` also shows the picture on the terminal."""
+    """Look once a second, without end; `drawn` also shows the picture on the terminal.
+
+    Raises what `OperatorSession.request` raises.
+    """
     async with operator_session(url, operator) as session:
         if not drawn:
             await _count(session, observation)
             return
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_count(session, observation))
-            group.create_task(_follow(session, observation))
-            group.create_task(_draw(session, observation))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_count(session, observation))
+                group.create_task(_follow(session, observation))
+                group.create_task(_draw(session, observation))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
 
 async def _count(session: OperatorSession, observation: Observation) -> None:

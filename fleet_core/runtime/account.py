@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -48,6 +49,13 @@ def server_account() -> Account | None:
             f"(useradd); start it as an ordinary user, or bring a database: FLEET_DATABASE_URL"
         )
     return account
+
+
+def run_as(account: Account | None) -> dict[str, Any]:
+    """The arguments of `subprocess` that start a program as `account`, without its groups."""
+    if account is None:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": ()}
 
 
 def require_entry(account: Account | None, directory: Path) -> None:

@@ -41,6 +41,7 @@ from fleet_core.runtime.account import (
     closed_directory,
     private_directory,
     require_entry,
+    run_as,
     server_account,
 )
 
@@ -213,7 +214,6 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str, standard_input: str = "") -> None:
         """Run a program to its end. In a session of its own: Ctrl-C must not cut it in half."""
-        account = self.account
         try:
             subprocess.run(
                 (str(self._programs / program), *arguments),
@@ -225,9 +225,7 @@ class Postgres:
                 env=self.environment,
                 start_new_session=True,
                 cwd=self._root,
-                user=None if account is None else account.uid,
-                group=None if account is None else account.gid,
-                extra_groups=None if account is None else (),
+                **run_as(self.account),
             )
         except subprocess.SubprocessError as error:
             said = getattr(error, "stderr", None) or error
@@ -262,7 +260,6 @@ def serve(directory: Path) -> Iterator[Postgres]:
     """
     postgres = Postgres(directory)
     postgres.prepare()
-    account = postgres.account
     log_path = directory / "postgresql" / "log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
@@ -272,9 +269,7 @@ def serve(directory: Path) -> Iterator[Postgres]:
             stderr=log,
             env=postgres.environment,
             start_new_session=True,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else (),
+            **run_as(postgres.account),
         )
     try:
         _eventually(lambda: postgres.is_ready() or process.poll() is not None, START_TIMEOUT_S)

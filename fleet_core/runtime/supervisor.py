@@ -8,9 +8,9 @@ Rules:
 - A child that ends by itself is started again after a jittered delay. `FAST_CRASHES_LIMIT` crashes
   in a row, each within `FAST_CRASH_S` of its start, end the whole: that is no accident.
 - A child that ends before it was ready for the first time ends the whole at once.
-- What children say goes to `<log_directory>/<name>.log`, at most `LOG_LIMIT_BYTES` and one older
-  file of that size. Files, because the terminal belongs to what a person asked for (a live table,
-  three lines of `fleet up`) and because the last words of a crash have to be there afterwards.
+- What children say goes to `<log_directory>/<name>.log`, which is bounded. Files, because the
+  terminal belongs to what a person asked for (a live table, five lines of `fleet up`) and because
+  the last words of a crash have to be there afterwards.
 
 Children end themselves when the supervisor is killed (`parent.py`); that is not done here.
 """
@@ -23,7 +23,6 @@ import os
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +31,8 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from fleet_core.contract.errors import FleetError, Unavailable
-from fleet_core.runtime.account import Account
+from fleet_core.runtime.account import Account, run_as
+from fleet_core.runtime.bounded_log import BoundedLog
 from fleet_core.runtime.mqtt import Backoff
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,9 +41,6 @@ FAST_CRASHES_LIMIT = 5
 RESTART_FIRST_S = 0.5
 RESTART_LIMIT_S = 15.0
 READY_POLL_S = 0.02
-LOG_LIMIT_BYTES = 2 * 1024 * 1024
-LAST_WORDS = 10
-"""Lines of a failed child that its error repeats."""
 LAST_WORDS_TIMEOUT_S = 1.0
 _READ_BYTES = 65_536
 
@@ -155,7 +152,7 @@ class Supervisor:
 
     async def _spawn(self, child: Child) -> _Running:
         process = await _spawn(child)
-        running = _Running(child, _Log(self._log_directory, child.name), process)
+        running = _Running(child, BoundedLog(self._log_directory, child.name), process)
         self._running.append(running)
         return running
 
@@ -188,7 +185,7 @@ class Supervisor:
 class _Running:
     """A child and the process it is at the moment."""
 
-    def __init__(self, child: Child, log: _Log, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, child: Child, log: BoundedLog, process: asyncio.subprocess.Process) -> None:
         self.child = child
         self.log = log
         self.restarts = -1
@@ -241,33 +238,6 @@ class _Running:
             self.log.write(data)
 
 
-class _Log:
-    """A file with an upper bound: when it is full it becomes the older of two."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._path = directory / f"{name}.log"
-        self._file = self._path.open("ab")
-        self._tail: deque[bytes] = deque(maxlen=LAST_WORDS)
-
-    def write(self, data: bytes) -> None:
-        """Append what a child said."""
-        if self._file.tell() + len(data) > LOG_LIMIT_BYTES:
-            self._file.close()
-            self._path.replace(self._path.with_suffix(".log.1"))
-            self._file = self._path.open("ab")
-        self._file.write(data)
-        self._file.flush()
-        self._tail.extend(data.splitlines())
-
-    def last_words(self) -> str:
-        """The last lines written in this run."""
-        return b"\n".join(self._tail).decode(errors="replace")
-
-    def close(self) -> None:
-        """Nothing more will be written."""
-        self._file.close()
-
-
 async def until_signalled(work: Coroutine[Any, Any, T]) -> T:
     """Do `work`; on SIGINT, SIGTERM or SIGHUP cancel it and raise `Interrupted`.
 
@@ -297,7 +267,6 @@ async def until_signalled(work: Coroutine[Any, Any, T]) -> T:
 
 async def _spawn(child: Child) -> asyncio.subprocess.Process:
     """Start the process. Raises `ChildFailed` when there is none. Cancelled, it leaves none."""
-    account = child.account
     try:
         return await asyncio.create_subprocess_exec(
             *child.command,
@@ -307,9 +276,7 @@ async def _spawn(child: Child) -> asyncio.subprocess.Process:
             env=dict(child.environment),
             cwd="/",
             start_new_session=True,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else (),
+            **run_as(child.account),
         )
     except OSError as error:
         raise ChildFailed(child.name, f"can't be started: {error}", "") from error

@@ -78,6 +78,18 @@ async def test_an_acknowledgement_after_the_loss_is_not_sent(broker: RunningBrok
         assert [d.payload for d in await take(again, 1)] == [b"kept"]
 
 
+@pytest.mark.parametrize("count", [1, 700])
+async def test_a_batch_is_acknowledged_whole(broker: RunningBroker, count: int) -> None:
+    address = Address.parse(broker.url)
+    async with connect(address, "consumer") as consumer, connect(address, "producer") as producer:
+        await consumer.subscribe([("t/#", 1)])
+        await producer.publish_all([Publication(f"t/{n}", bytes(2000)) for n in range(count)])
+        consumer.acknowledge(await take(consumer, count))
+    async with connect(address, "consumer") as again, connect(address, "producer") as producer:
+        await producer.publish(Publication("t/new", b""))
+        assert [d.topic for d in await take(again, 1)] == ["t/new"]
+
+
 async def test_publishing_returns_after_every_puback(broker: RunningBroker) -> None:
     address = Address.parse(broker.url)
     total = 2 * MAX_UNCONFIRMED + 1
@@ -201,6 +213,9 @@ async def test_the_private_parts_this_port_leans_on_are_where_they_were() -> Non
     client = aiomqtt.Client("127.0.0.1")
     assert isinstance(client._client, paho.Client)
     assert isinstance(client._disconnected, asyncio.Future)
-    for name in ("manual_ack_set", "ack", "max_inflight_messages_set", "socket", "publish"):
+    for name in ("manual_ack_set", "max_inflight_messages_set", "socket", "publish"):
         assert callable(getattr(client._client, name))
+    for name in ("_packet_queue", "_create_socket"):
+        assert callable(getattr(client._client, name))
+    assert callable(client._client._on_message_filtered.iter_match)
     assert hasattr(paho.MQTTMessage(topic=b"x"), "_topic")

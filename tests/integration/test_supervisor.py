@@ -160,15 +160,6 @@ async def test_run_waits_for_the_end_and_tells_of_a_failure(tmp_path: Path) -> N
             await supervisor.run(child("bad", FAILING))
 
 
-async def test_logs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOG_LIMIT_BYTES", 100_000)
-    async with Supervisor(tmp_path) as supervisor:
-        await supervisor.run(child("a", "for n in range(100_000): print('line', n)"))
-    assert (tmp_path / "a.log").stat().st_size <= 100_000
-    assert (tmp_path / "a.log.1").stat().st_size <= 100_000
-    assert log_of(tmp_path, "a").endswith("line 99999\n")
-
-
 async def test_only_the_first_signal_counts() -> None:
     cleaned = []
 
