@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from fleet_cli.errors import CommandFailed
@@ -11,6 +12,7 @@ from fleet_cli.follow import DeviceLeft, LiveFleet, read_change
 from fleet_cli.watch import Selection, selected, stream_row
 from fleet_core.contract.codec import encode
 from fleet_core.contract.messages import DeviceHealth, LiveDevice
+from fleet_core.contract.operations import DeviceRow
 from fleet_core.contract.topics import DEVICE_HEARTBEAT, TENANT_DEVICES
 from fleet_core.runtime.mqtt import Delivery
 
@@ -79,3 +81,24 @@ def test_a_device_that_no_longer_matches_has_left_the_selection() -> None:
     assert (row["status"], row["left"]) == ("online", True)
     assert stream_row(state(), None, WARNINGS) is None
     assert stream_row(DeviceLeft("gw-1"), None, WARNINGS) is None
+
+
+def test_a_refresh_brings_numbers_up_to_date_and_nothing_else() -> None:
+    fleet = LiveFleet()
+    fleet.apply(state("gw-1"))
+    seen_at = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    row = DeviceRow(
+        device_id="gw-1", name="another name", site="elsewhere", status=DeviceHealth.OFFLINE,
+        since=seen_at, score=1, cpu_percent=12.0, ram_percent=34.0, disk_percent=56.0,
+        connectors_running=9, connectors_total=9, last_seen_at=seen_at, hostname="", addresses=[],
+        uptime_s=1, tags={},
+    )  # fmt: skip
+    fleet.refresh([row, msgspec.structs.replace(row, device_id="gw-unknown")])
+    (device,) = fleet.devices()
+    assert device == msgspec.structs.replace(
+        state("gw-1"),
+        last_heartbeat_at=seen_at,
+        cpu_percent=12.0,
+        ram_percent=34.0,
+        disk_percent=56.0,
+    )
