@@ -87,7 +87,6 @@ def context_of(settings: Settings, instance: str) -> Context:
                 for name in ("cpu", "ram", "disk")
             },
             connectors_penalty=health.connectors_penalty,
-            warning_below_score=health.warning_below_score,
         ),
         window=Window(settings.history.past_limit_days, settings.history.future_limit_s),
     )

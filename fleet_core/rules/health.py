@@ -43,7 +43,6 @@ class Thresholds(msgspec.Struct, frozen=True, gc=False):
     ram: Band = Band(75, 90, 10, 25)
     disk: Band = Band(80, 90, 10, 25)
     connectors_penalty: float = 20
-    warning_below_score: float = 80
 
 
 def running(connectors: Sequence[Connector]) -> int:

@@ -6,8 +6,9 @@ Rules:
   message ids of an old generation would acknowledge other messages in a new one, so neither an
   unacknowledged delivery nor an unconfirmed publication outlives it.
 - QoS 1 deliveries are acknowledged by `acknowledge`, never on arrival.
-- The inbox is not bounded here: with manual acknowledgement the broker's in-flight window is the
-  bound, and dropping a message that the broker counts as delivered would lose it.
+- Of QoS 1 the inbox is not bounded here: with manual acknowledgement the broker's in-flight window
+  is the bound, and dropping a message that the broker counts as delivered would lose it. QoS 0
+  knows no window: beyond `MAX_UNREAD` its messages are dropped and counted.
 - A subscription the broker refuses is an error, not a reason code nobody reads.
 
 aiomqtt 2 over paho-mqtt 2 sits behind it; `tests/integration/test_mqtt_port.py` pins the private
@@ -50,6 +51,9 @@ __all__ = [
 DEFAULT_PORT = 1883
 MAX_UNCONFIRMED = 1000
 """Publications of one `publish_all` that may wait for their PUBACK at a time."""
+MAX_UNREAD = 4000
+"""Messages that may wait to be received before those at QoS 0 are dropped: the window of our
+brokers, so that a flood at QoS 0 costs no more memory than one at QoS 1."""
 _INFLIGHT_WINDOW = 200
 _SUBACK_FAILURE = 0x80
 _PUBACK = struct.Struct("!BBH")
@@ -136,6 +140,7 @@ class Connection:
         self._arrived = asyncio.Event()
         self._unconfirmed: dict[int, _Confirmation] = {}
         self._lost: str | None = None
+        self.dropped = 0
         _tune(self._paho)
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
@@ -240,6 +245,9 @@ class Connection:
             raise ConnectionLost(self._lost)
 
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        if message.qos == 0 and len(self._inbox) >= MAX_UNREAD:
+            self.dropped += 1
+            return
         try:
             topic = message.topic
         except UnicodeDecodeError:

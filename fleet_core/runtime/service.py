@@ -128,6 +128,7 @@ class Service:
     async def _process(self, connection: Connection, deliveries: list[Delivery]) -> None:
         """Commit a batch however long it takes, then publish and acknowledge."""
         backoff = Backoff(0.1, self._settings.database.retry_limit_s)
+        self._hearing.take(self._context.clock())
         while True:
             try:
                 publications = await self._dispatcher.handle(deliveries)
@@ -138,14 +139,17 @@ class Service:
                 await self._pause(backoff.next_s())
                 if self.stop.is_set() or connection.is_lost:
                     return  # not acknowledged: the broker or the device sends it again
-        if self._hearing.since(self._context.clock()) is None:
-            self._hearing.begin(self._context.clock())
+        self._hearing.stored(self._context.clock())
         await connection.publish_all(publications)
         connection.acknowledge(deliveries)
 
     async def _tell_status(self, connection: Connection) -> None:
+        dropped = 0
         while not self.stop.is_set():
             await self._pause(self._settings.service.heartbeat_interval_s)
+            if connection.dropped > dropped:
+                dropped = connection.dropped
+                _log.warning("messages at QoS 0 were dropped", dropped=dropped)
             if not self.stop.is_set():
                 await connection.publish(self._status(Presence.ONLINE, "heartbeat"))
 
@@ -207,7 +211,6 @@ class Service:
             async with self._registry.transaction() as tx:
                 await tx.services.listening(self._context.instance, since, now)
         except Unavailable as error:
-            self._hearing.interrupt()
             _log.warning("the registry does not answer", reason=str(error))
 
     def _status(self, state: Presence, reason: str) -> Publication:

@@ -39,6 +39,8 @@ from tests.fixtures.platform import (
 CATCH_UP_S = 45.0
 """Longer than a device waits for a receipt before it sends a record again (30 s)."""
 DEVICES = 20
+LOCK_LAST_STATEMENT = "SELECT FROM counters WHERE instance = 'ingest' FOR UPDATE"
+"""The counter is the last thing a batch writes: who waits for it has all but committed."""
 
 
 class Arena:
@@ -145,16 +147,19 @@ async def arena(
     *,
     devices: int = DEVICES,
     ingest_url: str = "",
+    presence_url: str = "",
     **settings: object,
 ) -> AsyncIterator[Arena]:
-    """A steady scenario: every device has a stored heartbeat and is online. `ingest_url` is what
-    the ingest process connects to, where that is not the broker itself."""
+    """A steady scenario: every device has a stored heartbeat and is online. `ingest_url` and
+    `presence_url` are what those processes connect to, where that is not the broker itself."""
     platform = Platform(directory, broker.url, database_url, **settings)
     fleet = SimulatedFleet(directory, broker.url, devices=devices, seed=seed)
     scene = Arena(platform, broker, fleet, seed)
     try:
         await register(database_url, fleet.device_ids)
-        platform.handler("presence", "operator", name="presence")
+        platform.handler(
+            "presence", "operator", name="presence", broker_url=presence_url or broker.url
+        )
         platform.handler("ingest", broker_url=ingest_url or broker.url)
         await scene.ingest.connects()
         await platform["presence"].connects(2)

@@ -9,24 +9,31 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import psutil
-
 from fleet_core.contract.topics import DEVICE_HEARTBEAT
 from fleet_core.runtime.mqtt import Address, Publication, connect
-from tests.faults.arena import Arena, arena
+from tests.faults.arena import LOCK_LAST_STATEMENT, Arena, arena
 from tests.faults.stage import heartbeat
 from tests.fixtures.brokers import RunningBroker
 from tests.fixtures.eventually import eventually
 from tests.fixtures.platform import RunningPostgres, held_lock, waiting_for_locks
 from tests.fixtures.proxy import after, start_proxy
 
-LATE_AFTER_S = 12
-"""More than the ten seconds for which a listener's word is believed, less than an outage here."""
+LATE_AFTER_S = 8
+"""More than a listener's word is believed, less than an outage takes here."""
 OUTAGE_S = 20
 OUTAGE_GROWTH_LIMIT_BYTES = 64 * 1024 * 1024
-FLOOD = 3_000
-FLOOD_PAYLOAD_BYTES = 30_000
-PRESENCE = {"presence_late_after_intervals": LATE_AFTER_S}
+WAL_SEGMENT_BYTES = 16 * 1024 * 1024
+FILL = (
+    "WITH filled AS (INSERT INTO heartbeats SELECT 'filler-' || n, now(), gen_random_uuid(), n,"
+    " now(), 100, 1, 1, 1, 1, 1, 1, 1, 1, to_jsonb(repeat('x', 20))"
+    " FROM generate_series(1, %s) AS n RETURNING 1) SELECT count(*) FROM filled"
+)
+FLOOD = 15_000
+FLOOD_PAYLOAD_BYTES = 10_000
+PRESENCE = {
+    "presence_late_after_intervals": LATE_AFTER_S,
+    "presence_offline_after_intervals": LATE_AFTER_S,
+}
 
 
 def assert_nobody_was_blamed(scene: Arena) -> None:
@@ -46,13 +53,10 @@ async def test_postgresql_killed_during_a_batch(
     seed: int,
 ) -> None:
     async with arena(tmp_path, mosquitto, fragile_url, seed) as scene:
-        for _ in range(2):
-            with held_lock(fragile_url, "LOCK TABLE device_events IN ACCESS EXCLUSIVE MODE"):
-                pass
-            await after(0.3)
+        with held_lock(fragile_url, LOCK_LAST_STATEMENT):
+            await eventually(lambda: waiting_for_locks(fragile_url) > 0)
             postgres.kill()
-            postgres.start()
-            await scene.more_is_stored()
+        postgres.start()
         await scene.settle()
         assert_nobody_was_blamed(scene)
 
@@ -79,12 +83,12 @@ async def test_a_held_lock_makes_statements_time_out(
     tmp_path: Path,
     seed: int,
 ) -> None:
-    """The batch waits for the lock, times out and waits again; the sweep is free all the time."""
-    settings = {"database_statement_timeout_s": 1, **PRESENCE}
-    async with arena(tmp_path, mosquitto, fragile_url, seed, **settings) as scene:
+    """The batch waits for the lock, times out and waits again."""
+    timeout = {"database_statement_timeout_s": 1}
+    async with arena(tmp_path, mosquitto, fragile_url, seed, **timeout) as scene:
         with held_lock(fragile_url, "LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE"):
             await eventually(lambda: scene.ingest.logged("waiting for the registry"))
-            await after(LATE_AFTER_S + 2)
+            await after(2)
         await scene.settle()
         assert_nobody_was_blamed(scene)
 
@@ -96,11 +100,11 @@ async def test_a_lock_held_for_less_than_the_timeout_makes_nobody_late(
     tmp_path: Path,
     seed: int,
 ) -> None:
-    """A batch that neither commits nor fails is a gap in hearing, too."""
+    """A batch that neither commits nor fails is a gap in hearing, too: the sweep is free."""
     async with arena(tmp_path, mosquitto, fragile_url, seed, **PRESENCE) as scene:
         with held_lock(fragile_url, "LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE"):
             await eventually(lambda: waiting_for_locks(fragile_url) > 0)
-            await after(LATE_AFTER_S + 3)
+            await after(LATE_AFTER_S + 2)
         await scene.settle()
         assert_nobody_was_blamed(scene)
 
@@ -131,21 +135,15 @@ async def test_a_disk_without_room(
     seed: int,
 ) -> None:
     """No file may grow beyond what the log of PostgreSQL needs, and the table is that large."""
-    wal_bytes = 16 * 1024 * 1024
-    with_room = psutil.RLIM_INFINITY
     async with arena(tmp_path, mosquitto, fragile_url, seed) as scene:
-        scene.count(
-            "WITH filled AS (INSERT INTO heartbeats SELECT 'filler-' || n, now(), gen_random_uuid(),"
-            " n, now(), 100, 1, 1, 1, 1, 1, 1, 1, 1, ('\"' || repeat('x', 1500) || '\"')::jsonb"
-            " FROM generate_series(1, 13000) AS n RETURNING 1) SELECT count(*) FROM filled"
-        )
-        assert scene.count("SELECT pg_relation_size('heartbeats')") > wal_bytes
-        postgres.limit_file_size(wal_bytes)
-        try:
-            await eventually(lambda: scene.ingest.logged("waiting for the registry"), 30)
-            await after(1)
-        finally:
-            postgres.limit_file_size(with_room)
+        scene.count(FILL, 150_000)
+        assert scene.count("SELECT pg_relation_size('heartbeats')") > WAL_SEGMENT_BYTES
+        postgres.stop()
+        postgres.start(file_limit_bytes=WAL_SEGMENT_BYTES)
+        await eventually(lambda: "could not extend file" in postgres.log_text(), 30)
+        await after(1)
+        postgres.stop()
+        postgres.start()
         await scene.settle()
         assert_nobody_was_blamed(scene)
 
@@ -202,7 +200,6 @@ async def test_a_flood_at_qos_0_does_not_fill_the_memory_while_the_database_is_a
             for _ in range(FLOOD // 100):
                 await sender.publish_all([Publication(topic, payload, qos=0)] * 100)
                 await sender.publish(Publication("flood/done", b""))
-        await asyncio.to_thread(lambda: None)
         await after(1)
         grown = scene.ingest.vitals().resident_bytes - before.resident_bytes
         postgres.start()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.faults.arena import arena
+from tests.faults.arena import LOCK_LAST_STATEMENT, arena
 from tests.fixtures.brokers import RunningBroker
 from tests.fixtures.eventually import eventually
 from tests.fixtures.platform import held_lock, waiting_for_locks
 from tests.fixtures.proxy import after, start_proxy
 
 RANDOM_KILLS = 4
-LOCK_LAST_STATEMENT = "SELECT FROM counters WHERE instance = 'ingest' FOR UPDATE"
-"""The counter is the last thing a batch writes: who waits for it has all but committed."""
 
 
 async def test_killed_before_commit_nothing_is_lost_or_stored_twice(

@@ -1,0 +1,140 @@
+"""Fault 4: the line between broker and handler swallows, tears, crawls and flaps."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from fleet_core.contract.topics import DEVICE_HEARTBEAT
+from fleet_core.runtime.mqtt import Address, Publication, connect
+from tests.faults.arena import arena
+from tests.faults.stage import BOOT, heartbeat
+from tests.fixtures.brokers import RunningBroker
+from tests.fixtures.eventually import eventually
+from tests.fixtures.proxy import after, flap, start_proxy
+
+KEEPALIVE_S = 5
+TEARS = 6
+FLAPS = 30
+SLOW_BYTES_PER_S = 2048
+MATTERS = {"presence_late_after_intervals": 8, "presence_offline_after_intervals": 8}
+"""Late after eight seconds: less than the hole lasts, more than a listener's word is believed."""
+
+
+async def test_a_black_hole_for_twice_the_keepalive(
+    broker: RunningBroker, database_url: str, tmp_path: Path, seed: int
+) -> None:
+    """Whoever is in the hole notices by itself, and devices are not blamed for its silence."""
+    async with (
+        start_proxy(broker.port) as proxy,
+        arena(tmp_path, broker, database_url, seed, ingest_url=proxy.url, **MATTERS) as scene,
+    ):
+        proxy.black_hole()
+        await after(2 * KEEPALIVE_S)
+        assert scene.ingest.logged("not connected")
+        proxy.heal()
+        await scene.settle()
+        assert {change[1:] for change in scene.events()} <= {
+            ("unseen", "online"),
+            ("online", "offline"),
+        }
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+async def test_resets_in_the_middle_of_packets(
+    direction: str, mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
+) -> None:
+    source = random.Random(seed)
+    async with (
+        start_proxy(mosquitto.port) as proxy,
+        arena(tmp_path, mosquitto, database_url, seed, ingest_url=proxy.url) as scene,
+    ):
+        line = getattr(proxy, direction)
+        for _ in range(TEARS):
+            connections = len(proxy.connections)
+            line.tear_after_packets = source.randrange(30)
+            await eventually(lambda before=connections: len(proxy.connections) > before, 20)
+        line.tear_after_packets = None
+        await scene.settle()
+        assert not any(seen.stale_ids for seen in proxy.connections)
+
+
+async def test_one_byte_at_a_time(
+    mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
+) -> None:
+    async with (
+        start_proxy(mosquitto.port) as proxy,
+        arena(tmp_path, mosquitto, database_url, seed, devices=5, ingest_url=proxy.url) as scene,
+    ):
+        proxy.up.slice_bytes = proxy.down.slice_bytes = 1
+        await scene.more_is_stored(15)
+        proxy.heal()
+        await scene.settle()
+
+
+async def test_two_kilobytes_a_second(
+    mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
+) -> None:
+    """More is said than fits through: the broker keeps it, the connection lives, all arrives."""
+    async with (
+        start_proxy(mosquitto.port) as proxy,
+        arena(tmp_path, mosquitto, database_url, seed, ingest_url=proxy.url) as scene,
+    ):
+        connections = len(proxy.connections)
+        proxy.down.bytes_per_s = SLOW_BYTES_PER_S
+        await scene.more_is_stored(20)
+        assert len(proxy.connections) == connections
+        proxy.heal()
+        await scene.settle()
+
+
+async def test_flaps_leave_nothing_behind(
+    mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
+) -> None:
+    """Of every process of the platform, so that what each start of a connection does is repeated."""
+    async with (
+        start_proxy(mosquitto.port) as proxy,
+        arena(
+            tmp_path,
+            mosquitto,
+            database_url,
+            seed,
+            ingest_url=proxy.url,
+            presence_url=proxy.url,
+            broker_reconnect_limit_s=0.2,
+        ) as scene,
+    ):
+        most = 0
+
+        def note_the_queue() -> bool:
+            nonlocal most
+            most = max(most, scene.count("SELECT count(*) FROM live_changes"))
+            return flapping.done()
+
+        flapping = asyncio.ensure_future(flap(proxy, FLAPS, random.Random(seed)))
+        await eventually(note_the_queue, 60)
+        await flapping
+        assert most <= 3 * len(scene.fleet.device_ids), "the queue grows with every connection"
+        await scene.settle()
+
+
+async def test_a_large_burst_through_a_torn_line_arrives_once(
+    mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
+) -> None:
+    """Batches larger than a read, cut at random packets: what is read ahead is lost with the line."""
+    count = 3_000
+    async with (
+        start_proxy(mosquitto.port) as proxy,
+        arena(tmp_path, mosquitto, database_url, seed, devices=2, ingest_url=proxy.url) as scene,
+    ):
+        topic = DEVICE_HEARTBEAT.topic(scene.fleet.device_ids[0])
+        burst = [Publication(topic, heartbeat(seq=n)) for n in range(1, count + 1)]
+        proxy.down.tear_after_packets = random.Random(seed).randrange(500, 1500)
+        async with connect(Address.parse(mosquitto.url), "burst", clean_session=True) as sender:
+            await sender.publish_all(burst)
+        query = "SELECT count(*) FROM heartbeats WHERE boot_id = %s"
+        await eventually(lambda: scene.count(query, BOOT) == count, 20)
+        assert not any(seen.stale_ids for seen in proxy.connections)

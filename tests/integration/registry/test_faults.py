@@ -1,0 +1,157 @@
+"""What a database error means: try again, refuse the row, or a bug."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fleet_core.contract.errors import RefusedByDatabase, Unavailable
+from fleet_core.registry import store
+from fleet_core.registry.faults import DatabaseUnavailable
+from fleet_core.registry.store import Registry, open_registry
+from tests.fixtures.store import NOW
+from tests.integration.registry.stories import fetch, register, run
+
+
+async def backend(registry: Registry) -> int:
+    async with registry.transaction() as tx:
+        (row,) = await fetch(tx, "SELECT pg_backend_pid() AS pid")
+    return int(row["pid"])
+
+
+def terminate(url: str, pid: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+
+async def test_a_statement_that_takes_too_long_is_tried_again(database_url: str) -> None:
+    async with open_registry(database_url, pool_size=1, statement_timeout_s=0.05) as registry:
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+            async with registry.transaction() as tx:
+                await run(tx, "SELECT pg_sleep(30)")
+        await register(registry, "gw-1")
+
+
+async def test_a_connection_that_was_cut_while_idle_is_replaced(database_url: str) -> None:
+    async with open_registry(database_url, pool_size=1) as registry:
+        terminate(database_url, await backend(registry))
+        with pytest.raises(DatabaseUnavailable):
+            await backend(registry)
+        await register(registry, "gw-1")
+
+
+async def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing(database_url: str) -> None:
+    async def write(registry: Registry) -> None:
+        async with registry.transaction() as tx:
+            await tx.counters.add("x", "y", 1, NOW)
+            (row,) = await fetch(tx, "SELECT pg_backend_pid() AS pid")
+            terminate(database_url, row["pid"])
+            await tx.counters.add("x", "y", 1, NOW)
+
+    async with open_registry(database_url, pool_size=1) as registry:
+        with pytest.raises(DatabaseUnavailable):
+            await write(registry)
+        async with registry.transaction() as tx:
+            assert await tx.counters.totals() == {}
+
+
+async def test_every_connection_of_a_pool_that_was_cut_is_replaced(database_url: str) -> None:
+    async with open_registry(database_url, pool_size=3) as registry:
+        async with registry.transaction() as a, registry.transaction() as b:
+            pids = [(await fetch(tx, "SELECT pg_backend_pid() AS pid"))[0]["pid"] for tx in (a, b)]
+        for pid in pids:
+            terminate(database_url, pid)
+        failures = 0
+        for _ in range(len(pids) + 1):
+            try:
+                await backend(registry)
+            except Unavailable:
+                failures += 1
+        assert failures <= len(pids)
+        await register(registry, "gw-1")
+
+
+async def test_no_connection_in_time_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHECKOUT_TIMEOUT_S", 0.2)
+    async with open_registry(f"postgresql://fleet@/fleet?host={tmp_path}") as registry:
+        with pytest.raises(DatabaseUnavailable, match="no database connection"):
+            await backend(registry)
+
+
+async def test_more_work_than_connections_waits_and_then_is_unavailable(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHECKOUT_TIMEOUT_S", 0.2)
+    async with open_registry(database_url, pool_size=1) as registry:
+        async with registry.transaction():
+            with pytest.raises(DatabaseUnavailable):
+                await backend(registry)
+        assert await backend(registry)
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("SELECT %(value)s::smallint", 40_000),
+        ("SELECT %(value)s::jsonb", '"\\u0000"'),
+        ("SELECT %(value)s::jsonb", "{"),
+        ("SELECT %(value)s::text", "a\0b"),
+        ("SELECT %(value)s::timestamptz", "2026-03-02T09:30:00+16:00"),
+        ("SELECT %(value)s::real", "1e-50"),
+        ("SELECT %(value)s::bigint + 1", 2**63 - 1),
+        ("INSERT INTO tenants VALUES (%(value)s)", "default"),
+        ("INSERT INTO sites VALUES (%(value)s, 'a')", "nobody"),
+        ("INSERT INTO sites VALUES (%(value)s, 'a')", None),
+    ],
+)
+async def test_what_the_data_is_to_blame_for_is_refused(
+    registry: Registry, statement: str, value: object
+) -> None:
+    with pytest.raises(RefusedByDatabase) as refusal:
+        async with registry.transaction() as tx:
+            await run(tx, statement, value=value)
+    assert len(refusal.value.detail) <= 300
+    await register(registry, "gw-1")
+
+
+async def test_a_server_that_only_reads_is_unavailable(registry: Registry) -> None:
+    async def write() -> None:
+        async with registry.transaction() as tx:
+            await run(tx, "SET TRANSACTION READ ONLY")
+            await tx.counters.add("x", "y", 1, NOW)
+
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        await write()
+    async with registry.transaction() as tx:
+        await tx.counters.add("x", "y", 1, NOW)
+
+
+async def test_a_lock_that_is_not_to_be_had_is_tried_again(plain_registry: Registry) -> None:
+    async def lock_too() -> None:
+        async with plain_registry.transaction() as other:
+            await run(other, "SET LOCAL lock_timeout = '10ms'")
+            await other.states.lock(["gw-1"])
+
+    await register(plain_registry, "gw-1")
+    async with plain_registry.transaction() as tx:
+        await tx.states.lock(["gw-1"])
+        with pytest.raises(DatabaseUnavailable):
+            await lock_too()
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT * FROM nowhere", "SELECT nothing FROM devices", "SELEC 1"]
+)
+async def test_a_mistake_of_ours_stays_what_it_is(registry: Registry, statement: str) -> None:
+    with pytest.raises(psycopg.ProgrammingError):
+        async with registry.transaction() as tx:
+            await run(tx, statement)
+
+
+async def test_the_time_zone_of_a_session_is_utc(registry: Registry) -> None:
+    async with registry.transaction() as tx:
+        assert await fetch(tx, "SHOW timezone") == [{"TimeZone": "UTC"}]
