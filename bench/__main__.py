@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +94,7 @@ async def platform(
     broker: RunningBroker, dsn: str, devices: list[str], seconds: float, *, receipt: bool
 ) -> dict[str, Any]:
     """What the real ingest process commits, and what each process spends on it."""
-    environment = {
-        **os.environ,
-        "FLEET_DATABASE_URL": dsn,
-        "FLEET_BROKER_URL": broker.url,
-        "FLEET_LOG_LEVEL": "warning",
-    }
-    handler = subprocess.Popen(
-        [sys.executable, "-m", "handlers", "run", "ingest"], env=environment
-    )
+    handler = _start_ingest(broker, dsn)
     try:
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             postmaster = await _postmaster_pid(connection)
@@ -131,11 +125,28 @@ async def platform(
     }
 
 
+def _start_ingest(broker: RunningBroker, dsn: str) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "FLEET_DATABASE_URL": dsn,
+        "FLEET_BROKER_URL": broker.url,
+        "FLEET_LOG_LEVEL": "warning",
+    }
+    return subprocess.Popen([sys.executable, "-m", "handlers", "run", "ingest"], env=environment)
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """A temporary directory that the database's own user can enter where root runs the bench."""
+    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o711)
+        yield directory
+
+
 async def _until_online(broker: RunningBroker) -> None:
     """Wait for the ingest process: QoS 1 without a subscriber is nobody's message."""
-    async with connect(
-        Address.parse(broker.url), "bench-waiter", clean_session=True
-    ) as connection:
+    async with connect(Address.parse(broker.url), "bench-waiter", clean_session=True) as connection:
         await connection.subscribe([(SERVICE_STATUS.filter("service.ingest"), 1)])
         for delivery in await asyncio.wait_for(connection.receive(1), 30):
             connection.acknowledge([delivery])
@@ -187,26 +198,22 @@ async def _register(dsn: str, devices: list[str]) -> None:
 
 async def _measure(options: argparse.Namespace, results: dict[str, Any]) -> None:
     devices = [f"bench-{index:07d}" for index in range(options.devices)]
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as directory:
-        Path(directory).chmod(0o711)  # as root the server runs as a user of its own
-        with serve(Path(directory)) as database:
-            dsn = database.url()
-            await migrate(dsn)
-            await _register(dsn, devices)
-            broker_directory = Path(directory) / "broker"
-            broker_directory.mkdir()
-            ceilings, runs = [], []
-            for _ in range(options.rounds):
-                with start_mosquitto(broker_directory) as broker:
-                    ceilings.append(await bare_client(broker, devices, options.seconds / 2))
-                    broker.stop()
-                    broker.forget()
-                    broker.start()
-                    runs.append(
-                        await platform(
-                            broker, dsn, devices, options.seconds, receipt=options.receipts
-                        )
-                    )
+    with _workspace() as directory, serve(directory) as database:
+        dsn = database.url()
+        await migrate(dsn)
+        await _register(dsn, devices)
+        broker_directory = directory / "broker"
+        broker_directory.mkdir()
+        ceilings, runs = [], []
+        for _ in range(options.rounds):
+            with start_mosquitto(broker_directory) as broker:
+                ceilings.append(await bare_client(broker, devices, options.seconds / 2))
+                broker.stop()
+                broker.forget()
+                broker.start()
+                runs.append(
+                    await platform(broker, dsn, devices, options.seconds, receipt=options.receipts)
+                )
     ceiling = statistics.median(ceilings)
     best = sorted(runs, key=lambda run: run["committed_per_s"])[len(runs) // 2]
     results.update(

@@ -13,7 +13,7 @@ import socket
 import struct
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from fleet_core.contract import codec
 from fleet_core.contract.messages import Connector, ConnectorStatus, Heartbeat, Metrics
@@ -25,7 +25,7 @@ _PUBACK_BYTES = 4
 
 
 def publish(
-    port: int, devices: list[str], first: int, allowed: Any, sent: Any, stop: Any, receipt: bool
+    port: int, devices: list[str], first: int, allowed: Any, sent: Any, stop: Any, *, receipt: bool
 ) -> None:
     """Publish heartbeats of `devices` in turn until `stop` is set. Runs in a process of its own."""
     with socket.create_connection(("127.0.0.1", port)) as line:
@@ -111,11 +111,12 @@ class Publisher:
         self._stop = context.Value("b", 0, lock=False)
         self._process = context.Process(
             target=publish,
-            args=(port, devices, 1, self.allowed, self.sent, self._stop, receipt),
+            args=(port, devices, 1, self.allowed, self.sent, self._stop),
+            kwargs={"receipt": receipt},
             daemon=True,
         )
 
-    def __enter__(self) -> Publisher:
+    def __enter__(self) -> Self:
         self._process.start()
         return self
 
@@ -129,5 +130,4 @@ class Publisher:
     @property
     def pid(self) -> int:
         """The publisher's process id."""
-        assert self._process.pid is not None
-        return self._process.pid
+        return self._process.pid or 0

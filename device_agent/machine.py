@@ -41,8 +41,8 @@ from fleet_core.contract.messages import (
     Receipt,
     Severity,
 )
+from fleet_core.contract.publication import Publication
 from fleet_core.contract.topics import DEVICE_STATUS
-from fleet_core.runtime.publication import Publication
 
 SPOOL_RETRY_S = 30.0
 """How long a spool that failed to read is left alone."""

@@ -14,8 +14,8 @@ import msgspec
 
 from fleet_core.contract.codec import encode
 from fleet_core.contract.messages import MAX_EVENTS_PER_BATCH
+from fleet_core.contract.publication import Publication
 from fleet_core.contract.topics import DEVICE_EVENTS, DEVICE_HEARTBEAT, Template
-from fleet_core.runtime.publication import Publication
 
 BATCH_OVERHEAD_BYTES = len(encode({"boot_id": "0" * 32, "events": []}))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet_core.contract import codec
+from fleet_core.contract.publication import Publication
 from fleet_core.contract.topics import DEVICE_RECEIPTS
 from fleet_core.rules.receipts import receipts
-from fleet_core.runtime.publication import Publication
 
 Owed = dict[tuple[str, str], list[int]]
 """Sequence numbers by device and boot."""

@@ -9,18 +9,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from fleet_core.contract import codec
 from fleet_core.contract.errors import Rejected
 from fleet_core.contract.messages import ErrorBody, Request, Response
 from fleet_core.contract.operations import OPERATIONS, ErrorCode, Operation, Params
+from fleet_core.contract.publication import Publication
 from fleet_core.contract.topics import OPERATOR_RESPONSES
 from fleet_core.registry.store import Transaction
 from fleet_core.rules.chunks import MAX_ANSWER_BYTES, split
-from fleet_core.runtime.publication import Publication
 from fleet_core.runtime.routes import Context, Inbound, Outcome
 from handlers.operations import IMPLEMENTATIONS, Refused
 
@@ -52,6 +50,16 @@ async def handle(inbound: Inbound[Request], tx: Transaction, context: Context) -
             response=answer,
         )
     return Outcome(publish=_chunks(inbound, answer))
+
+
+def apologise(inbound: Inbound[Request]) -> list[Publication]:
+    """What an operator is told when carrying out a request failed on our side."""
+    error = _error(
+        ErrorCode.INTERNAL,
+        "the platform failed to carry out the request",
+        "its log and `fleet dead-letters list` say why",
+    )
+    return _chunks(inbound, codec.encode(error))
 
 
 async def _answer(inbound: Inbound[Request], tx: Transaction, context: Context) -> Response:
@@ -86,5 +94,5 @@ def _chunks(inbound: Inbound[Request], answer: bytes) -> list[Publication]:
     ]
 
 
-def _error(code: ErrorCode, message: str, **details: Any) -> Response:
-    return Response(error=ErrorBody(code=code.value, message=message, details=details))
+def _error(code: ErrorCode, message: str, hint: str = "") -> Response:
+    return Response(error=ErrorBody(code=code.value, message=message, hint=hint))

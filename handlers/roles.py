@@ -32,7 +32,7 @@ PRESENCE = Role(
 )
 OPERATOR = Role(
     name="operator",
-    routes=(Route(topics.OPERATOR_REQUESTS, handle=requests.handle),),
+    routes=(Route(topics.OPERATOR_REQUESTS, handle=requests.handle, apologise=requests.apologise),),
 )
 
 ROLES: dict[str, Role] = {role.name: role for role in (INGEST, PRESENCE, OPERATOR)}

@@ -232,7 +232,7 @@ class ServiceStatus(Timed, frozen=True):
     instance: Word
     pid: Count
     started_at: Timestamp
-    interval_s: Count
+    interval_s: Annotated[int, Meta(ge=1, le=86_400)]
     version: Line = ""
     counters: Annotated[dict[Word, Count], Meta(max_length=64)] = {}
 

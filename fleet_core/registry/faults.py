@@ -15,7 +15,9 @@ import psycopg_pool
 from fleet_core.contract.errors import RefusedByDatabase, Unavailable
 
 _SERVER_STATE = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
-_READ_ONLY = "25006"
+# Read-only, transaction timeout, no such database, schema, table or column, no right to it: a
+# server that is not yet what migrations make of it. Nothing that devices say may be lost to that.
+_NOT_READY = frozenset({"25006", "25P03", "25P04", "3D000", "3F000", "42P01", "42703", "42501"})
 _OF_THE_DATA = frozenset({"22", "23"})
 
 
@@ -43,6 +45,6 @@ def _meaning(error: psycopg.Error) -> Exception:
     if state[:2] in _OF_THE_DATA or (not state and isinstance(error, psycopg.DataError)):
         return RefusedByDatabase(str(error).strip()[:300])
     unreachable = not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    if unreachable or state[:2] in _SERVER_STATE or state == _READ_ONLY:
+    if unreachable or state[:2] in _SERVER_STATE or state in _NOT_READY:
         return DatabaseUnavailable(f"{type(error).__name__}: {str(error).strip()[:300]}")
     return error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fleet_core.contract.publication import Publication
 from fleet_core.registry.noun import Noun
-from fleet_core.runtime.publication import Publication
 
 _LOCK_ID = 0x6F7574626F78  # "outbox"
 

@@ -12,15 +12,19 @@ from fleet_core.contract.messages import Chunk
 
 CHUNK_BYTES = 40 * 1024
 """UTF-8 bytes of text in one chunk; escaped once more as JSON it still fits a payload."""
+MIN_CHUNK_BYTES = 4
+"""The longest character in UTF-8."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 def split(request_id: str, text: str, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
     """Cut `text` into chunks of at most `chunk_bytes` of UTF-8, never inside a character.
 
-    >>> [chunk.payload for chunk in split("r", "aäb", 2)]
-    ['a', 'ä', 'b']
+    >>> [chunk.payload for chunk in split("r", "aäbcd", 4)]
+    ['aäb', 'cd']
     """
+    if chunk_bytes < MIN_CHUNK_BYTES:
+        raise ValueError(f"a chunk of {chunk_bytes} bytes can't hold every character")
     data = text.encode()
     pieces: list[str] = []
     start = 0

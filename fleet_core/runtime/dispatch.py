@@ -21,10 +21,10 @@ import structlog
 
 from fleet_core.contract import codec, topics
 from fleet_core.contract.errors import HandlerFault, Rejected, Unavailable
+from fleet_core.contract.publication import Delivery, Publication
 from fleet_core.registry.counters import DEAD_LETTERS
 from fleet_core.registry.dead_letters import DeadLetter
 from fleet_core.registry.store import Registry, Transaction
-from fleet_core.runtime.publication import Delivery, Publication
 from fleet_core.runtime.refusals import Refusals
 from fleet_core.runtime.routes import Context, Inbound, Outcome, Route, in_order
 
@@ -91,11 +91,13 @@ class Dispatcher:
                 middle = len(accepted) // 2
                 first = await self._commit(accepted[:middle], letters)
                 return first + await self._commit(accepted[middle:], [])
+            route, inbound = accepted[0]
             if not isinstance(error, Rejected):
-                _log.exception("a handler failed", topic=accepted[0][1].delivery.topic[:200])
+                _log.exception("a handler failed", topic=inbound.delivery.topic[:200])
                 error = HandlerFault(f"{type(error).__name__}: {error}"[:300])
-            letter = self._refusals.letter(accepted[0][1].delivery, error)
-            return await self._commit([], [*letters, letter])
+            letter = self._refusals.letter(inbound.delivery, error)
+            await self._commit([], [*letters, letter])
+            return route.apologise(inbound) if route.apologise else []
 
     async def _in_one_transaction(
         self, accepted: Sequence[Routed], letters: list[DeadLetter]

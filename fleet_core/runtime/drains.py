@@ -8,10 +8,10 @@ so that any number of processes may run it and one does.
 from __future__ import annotations
 
 from fleet_core.contract import codec
+from fleet_core.contract.publication import Publication
 from fleet_core.contract.topics import TENANT_DEVICES
 from fleet_core.registry.store import Registry
 from fleet_core.runtime.mqtt import Connection
-from fleet_core.runtime.publication import Publication
 
 PAGE = 500
 """Rows of one transaction: it stays open until the broker confirmed them."""

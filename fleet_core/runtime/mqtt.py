@@ -33,9 +33,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MessageType
 
 from fleet_core.contract.errors import ConfigError, Unavailable
+from fleet_core.contract.publication import Delivery, Publication
 from fleet_core.runtime.buffered_socket import BufferedSocket
 from fleet_core.runtime.clock import now_utc
-from fleet_core.runtime.publication import Delivery, Publication
 
 __all__ = [
     "Address",

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from fleet_core.contract.errors import Rejected
+from fleet_core.contract.publication import Delivery
 from fleet_core.registry.dead_letters import DeadLetter
-from fleet_core.runtime.publication import Delivery
 
 _MINUTE = timedelta(minutes=1)
 _log = structlog.get_logger("refusals")

@@ -16,13 +16,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from fleet_core.contract.errors import Rejected
+from fleet_core.contract.publication import Delivery, Publication
 from fleet_core.contract.topics import Template
 from fleet_core.registry.store import Transaction
 from fleet_core.rules.health import Thresholds
 from fleet_core.rules.plausible import Window
 from fleet_core.rules.presence import Policy
 from fleet_core.runtime.clock import Clock
-from fleet_core.runtime.publication import Delivery, Publication
 
 M = TypeVar("M")
 
@@ -64,11 +64,13 @@ HandleBatch = Callable[[Sequence[Inbound[Any]], Transaction, Context], Awaitable
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One row of the table of routes."""
+    """One row of the table of routes. `apologise` says what to tell a sender whose message
+    could not be carried out, where somebody waits for an answer."""
 
     template: Template
     handle: Handle | None = None
     handle_batch: HandleBatch | None = None
+    apologise: Callable[[Inbound[Any]], list[Publication]] | None = None
 
     def __post_init__(self) -> None:
         if (self.handle is None) == (self.handle_batch is None):

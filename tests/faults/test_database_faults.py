@@ -19,7 +19,7 @@ from tests.fixtures.platform import RunningPostgres, held_lock, waiting_for_lock
 from tests.fixtures.proxy import after, start_proxy
 
 LATE_AFTER_S = 8
-"""More than a listener's word is believed, less than an outage takes here."""
+"""As `tests.fixtures.platform.FAST` has it for devices that speak every second."""
 OUTAGE_S = 20
 OUTAGE_GROWTH_LIMIT_BYTES = 64 * 1024 * 1024
 WAL_SEGMENT_BYTES = 16 * 1024 * 1024
@@ -30,10 +30,6 @@ FILL = (
 )
 FLOOD = 15_000
 FLOOD_PAYLOAD_BYTES = 10_000
-PRESENCE = {
-    "presence_late_after_intervals": LATE_AFTER_S,
-    "presence_offline_after_intervals": LATE_AFTER_S,
-}
 
 
 def assert_nobody_was_blamed(scene: Arena) -> None:
@@ -101,7 +97,7 @@ async def test_a_lock_held_for_less_than_the_timeout_makes_nobody_late(
     seed: int,
 ) -> None:
     """A batch that neither commits nor fails is a gap in hearing, too: the sweep is free."""
-    async with arena(tmp_path, mosquitto, fragile_url, seed, **PRESENCE) as scene:
+    async with arena(tmp_path, mosquitto, fragile_url, seed) as scene:
         with held_lock(fragile_url, "LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE"):
             await eventually(lambda: waiting_for_locks(fragile_url) > 0)
             await after(LATE_AFTER_S + 2)
@@ -165,7 +161,6 @@ async def test_the_database_is_away_under_load(
             seed,
             devices=100,
             ingest_url=proxy.url,
-            **PRESENCE,
         ) as scene,
     ):
         before = scene.ingest.vitals()

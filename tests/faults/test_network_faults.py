@@ -18,10 +18,14 @@ from tests.fixtures.proxy import after, flap, start_proxy
 
 KEEPALIVE_S = 5
 TEARS = 6
-FLAPS = 30
+FLAPS = 12
 SLOW_BYTES_PER_S = 2048
-MATTERS = {"presence_late_after_intervals": 8, "presence_offline_after_intervals": 8}
-"""Late after eight seconds: less than the hole lasts, more than a listener's word is believed."""
+NOTICED_S = 11
+"""A heartbeat of the process (1 s), its PUBACK that does not come (3 s), a listener's word (6 s)."""
+MATTERS = {
+    "presence_late_after_intervals": NOTICED_S,
+    "presence_offline_after_intervals": NOTICED_S,
+}
 
 
 async def test_a_black_hole_for_twice_the_keepalive(
@@ -33,7 +37,7 @@ async def test_a_black_hole_for_twice_the_keepalive(
         arena(tmp_path, broker, database_url, seed, ingest_url=proxy.url, **MATTERS) as scene,
     ):
         proxy.black_hole()
-        await after(2 * KEEPALIVE_S)
+        await after(2 * KEEPALIVE_S + 1)
         assert scene.ingest.logged("not connected")
         proxy.heal()
         await scene.settle()
@@ -78,14 +82,14 @@ async def test_one_byte_at_a_time(
 async def test_two_kilobytes_a_second(
     mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
 ) -> None:
-    """More is said than fits through: the broker keeps it, the connection lives, all arrives."""
+    """As much is said as fits through."""
     async with (
         start_proxy(mosquitto.port) as proxy,
-        arena(tmp_path, mosquitto, database_url, seed, ingest_url=proxy.url) as scene,
+        arena(tmp_path, mosquitto, database_url, seed, devices=3, ingest_url=proxy.url) as scene,
     ):
         connections = len(proxy.connections)
         proxy.down.bytes_per_s = SLOW_BYTES_PER_S
-        await scene.more_is_stored(20)
+        await scene.more_is_stored(15)
         assert len(proxy.connections) == connections
         proxy.heal()
         await scene.settle()
@@ -94,7 +98,7 @@ async def test_two_kilobytes_a_second(
 async def test_flaps_leave_nothing_behind(
     mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
 ) -> None:
-    """Of every process of the platform, so that what each start of a connection does is repeated."""
+    """Of every process of the platform: what the start of a connection does is done many times."""
     async with (
         start_proxy(mosquitto.port) as proxy,
         arena(
@@ -105,6 +109,7 @@ async def test_flaps_leave_nothing_behind(
             ingest_url=proxy.url,
             presence_url=proxy.url,
             broker_reconnect_limit_s=0.2,
+            broker_timeout_s=1,
         ) as scene,
     ):
         most = 0
@@ -124,7 +129,7 @@ async def test_flaps_leave_nothing_behind(
 async def test_a_large_burst_through_a_torn_line_arrives_once(
     mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
 ) -> None:
-    """Batches larger than a read, cut at random packets: what is read ahead is lost with the line."""
+    """Batches larger than a read, cut at a random packet: what is read ahead is lost with it."""
     count = 3_000
     async with (
         start_proxy(mosquitto.port) as proxy,

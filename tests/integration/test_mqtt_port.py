@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from fleet_core.contract.errors import ConfigError
+from fleet_core.contract.publication import Delivery
 from fleet_core.runtime.mqtt import (
     MAX_UNCONFIRMED,
     Address,
@@ -23,7 +24,6 @@ from fleet_core.runtime.mqtt import (
     SubscriptionRefused,
     connect,
 )
-from fleet_core.runtime.publication import Delivery
 from tests.fixtures.brokers import RunningBroker, start_mosquitto
 
 pytestmark = pytest.mark.mosquitto

@@ -19,13 +19,13 @@ from fleet_core.contract.messages import (
     Presence,
 )
 from fleet_core.contract.operations import OPERATIONS, ErrorCode
+from fleet_core.contract.publication import Delivery
 from fleet_core.contract.topics import DEVICE_EVENTS, DEVICE_HEARTBEAT, DEVICE_STATUS
 from fleet_core.registry.counters import HEARTBEATS_STORED
 from fleet_core.registry.dead_letters import DeadLetter
 from fleet_core.registry.store import Registry
 from fleet_core.rules.health import Band, Thresholds
 from fleet_core.runtime.dispatch import Dispatcher
-from fleet_core.runtime.publication import Delivery
 from fleet_core.runtime.refusals import Refusals
 from handlers.operations import IMPLEMENTATIONS, Refused
 from handlers.presence import announce_all, sweep

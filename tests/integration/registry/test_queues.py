@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fleet_core.contract.publication import Publication
 from fleet_core.registry.store import Registry
-from fleet_core.runtime.publication import Publication
 from tests.integration.registry.stories import register
 
 

@@ -19,6 +19,7 @@ from device_agent.once import EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, FirstRece
 from device_agent.spool import MemoryStorage, Spool
 from fleet_core.contract.codec import decode, encode
 from fleet_core.contract.messages import Connector, DeviceStatus, Farewell, Receipt
+from fleet_core.contract.publication import Delivery, Publication
 from fleet_core.contract.topics import (
     DEVICE_EVENTS,
     DEVICE_HEARTBEAT,
@@ -28,7 +29,6 @@ from fleet_core.contract.topics import (
     parse,
 )
 from fleet_core.runtime.mqtt import Address, Connection, ConnectionLost
-from fleet_core.runtime.publication import Delivery, Publication
 from tests.fixtures.eventually import eventually
 from tests.unit.device_agent.story import BOOT, DEVICE, METRICS, moment
 

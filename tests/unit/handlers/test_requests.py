@@ -11,10 +11,10 @@ from fleet_core.contract import operations as contract
 from fleet_core.contract.codec import decode, encode
 from fleet_core.contract.messages import Chunk, Request, Response
 from fleet_core.contract.operations import MAX_REGISTRATIONS, MAX_TAGS
+from fleet_core.contract.publication import Publication
 from fleet_core.contract.topics import OPERATOR_REQUESTS, OPERATOR_RESPONSES
 from fleet_core.registry.store import Transaction
 from fleet_core.rules.chunks import MAX_ANSWER_BYTES, Reassembly
-from fleet_core.runtime.publication import Publication
 from fleet_core.runtime.routes import Context, Inbound, Outcome
 from handlers import requests
 from handlers.operations import IMPLEMENTATIONS, Refused
@@ -235,3 +235,10 @@ def _answering(length: int) -> Any:
         return contract.DeviceRegistered(registered=["x" * length])
 
     return implementation
+
+
+def test_a_failure_of_ours_is_answered_as_internal() -> None:
+    response = answer(Outcome(publish=requests.apologise(asked(request_id="r-9"))))
+    assert response.error is not None
+    assert response.error.code == "internal"
+    assert "dead-letters" in response.error.hint

@@ -12,6 +12,7 @@ import structlog
 from fleet_core.contract.codec import decode_as
 from fleet_core.contract.errors import Rejected, Unavailable
 from fleet_core.contract.messages import Farewell, Receipt
+from fleet_core.contract.publication import Delivery, Publication
 from fleet_core.contract.topics import (
     DEVICE_EVENTS,
     DEVICE_HEARTBEAT,
@@ -26,7 +27,6 @@ from fleet_core.registry.dead_letters import DeadLetter
 from fleet_core.registry.heartbeats import Record
 from fleet_core.registry.store import Transaction
 from fleet_core.runtime.dispatch import Dispatcher
-from fleet_core.runtime.publication import Delivery, Publication
 from fleet_core.runtime.refusals import Refusals
 from fleet_core.runtime.routes import Context, Inbound, Outcome, Route
 from handlers.roles import INGEST
@@ -162,6 +162,32 @@ async def test_a_bug_is_a_dead_letter_and_the_process_lives(said: list[dict[str,
     (logged,) = [entry for entry in said if entry["event"] == "a handler failed"]
     assert logged["exc_info"]
     assert [p.topic for p in await work.handle(messages[:1])] == ["service.a"]
+
+
+async def test_a_sender_who_waits_is_told_that_carrying_out_failed() -> None:
+    class Broken(Exception):
+        pass
+
+    def act(inbound: Inbound[Any], _tx: Any) -> Outcome:
+        if inbound.identity == "service.b":
+            raise Broken
+        return Outcome(publish=[Publication(inbound.identity, b"answer")])
+
+    route = msgspec.structs.replace(
+        single(SERVICE_STATUS, act),
+        apologise=lambda inbound: [Publication(inbound.identity, b"sorry")],
+    )
+    registry = MemoryRegistry()
+    work = dispatcher(registry, [route])
+    published = await work.handle(
+        [delivery(SERVICE_STATUS, f"service.{n}", service_status()) for n in "abc"]
+    )
+    assert [(p.topic, p.payload) for p in published] == [
+        ("service.a", b"answer"),
+        ("service.b", b"sorry"),
+        ("service.c", b"answer"),
+    ]
+    assert reasons(registry) == ["handler_fault"]
 
 
 async def test_a_rejected_message_is_undone_and_the_others_are_kept() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet_core.contract.publication import Delivery
 from fleet_core.contract.topics import DEVICE_EVENTS, DEVICE_HEARTBEAT, DEVICE_STATUS
 from fleet_core.registry.store import Transaction
-from fleet_core.runtime.publication import Delivery
 from fleet_core.runtime.routes import Context, Inbound, Outcome, Route, in_order
 from tests.fixtures.store import NOW
 

@@ -9,8 +9,8 @@ import structlog
 
 from fleet_core.contract import errors
 from fleet_core.contract.errors import InvalidTopic, PayloadTooLarge, Rejected, UnknownDevice
+from fleet_core.contract.publication import Delivery
 from fleet_core.registry.dead_letters import DeadLetter
-from fleet_core.runtime.publication import Delivery
 from fleet_core.runtime.refusals import Refusals
 from handlers.requests import RequestMismatch
 from tests.fixtures.store import NOW, seconds

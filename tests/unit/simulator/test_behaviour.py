@@ -12,7 +12,7 @@ from device_agent.spool import MemoryStorage, Spool
 from fleet_core.contract.codec import decode_as, encode
 from fleet_core.contract.errors import Unavailable
 from fleet_core.contract.messages import DeviceInfo, Metrics, Receipt
-from fleet_core.runtime.publication import Publication
+from fleet_core.contract.publication import Publication
 from simulator.behaviour import AWAY_S, CuttableDelays, SilentMachine, cuts
 from simulator.journal import DeviceObserver, Journal, Tally
 from simulator.roster import SimulatedDevice, roster
