@@ -20,7 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,14 +78,17 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def running(plan: Plan) -> AsyncIterator[Platform]:
-    """The whole platform, ready for work; leaving the block ends all of it.
+async def running(
+    plan: Plan, tell: Callable[[str], None] = lambda _sentence: None
+) -> AsyncIterator[Platform]:
+    """The whole platform, ready for work; leaving the block ends all of it. `tell` hears of every
+    process that ended and was started again.
 
     Raises `Taken`, `ConfigError`, `ChildFailed` and `PostgresFailed`.
     """
     await _require_free(plan.address)
     log_directory = plan.directory / "logs"
-    async with Supervisor(log_directory) as supervisor:
+    async with Supervisor(log_directory, tell) as supervisor:
         database_url = plan.database_url or await _start_database(supervisor, plan.directory)
         environment = {
             **plan.environment,

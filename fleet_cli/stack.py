@@ -61,6 +61,8 @@ def up(
             database_url=settings.database.url,
         )
         require_loopback(plan.address.host)
+        if settings.ingest.shared and broker is BrokerKind.EMBEDDED:
+            raise ConfigError("ingest: shared needs Mosquitto or EMQX (--broker mosquitto)")
         with contextlib.suppress(Interrupted):
             asyncio.run(until_signalled(_up(plan)))
         tell("stopped")
@@ -113,7 +115,7 @@ def explained() -> Iterator[None]:
 async def _up(plan: Plan) -> None:
     began_s = asyncio.get_running_loop().time()
     with owned(plan.directory):
-        async with running(plan) as platform:
+        async with running(plan, tell) as platform:
             took_s = asyncio.get_running_loop().time() - began_s
             for line in _welcome(platform, took_s):
                 tell(line)

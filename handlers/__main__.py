@@ -14,6 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from fleet_core.contract.errors import ConfigError, Unavailable
 from fleet_core.registry.migrate import migrate
 from fleet_core.registry.store import open_registry
@@ -24,6 +27,7 @@ from fleet_core.runtime import config, logs
 from fleet_core.runtime.clock import now_utc
 from fleet_core.runtime.config import Settings
 from fleet_core.runtime.event_loop import run_event_loop
+from fleet_core.runtime.mqtt import Address
 from fleet_core.runtime.parent import end_with_parent
 from fleet_core.runtime.routes import Context
 from fleet_core.runtime.service import Service
@@ -37,13 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = _settings(options.config)
-        logs.configure(level=settings.log.level, style=settings.log.format, process=options.command)
+        process = "+".join(getattr(options, "roles", [options.command]))
+        logs.configure(level=settings.log.level, style=settings.log.format, process=process)
         if options.command == "migrate":
             asyncio.run(migrate(settings.database.url))
             return 0
         if options.exit_with_parent:
             end_with_parent()
-        run_event_loop(_run(options.roles, options.instance, settings))
+        instance = f"-{options.instance}" if options.instance else ""
+        run_event_loop(_run(options.roles, instance, settings))
     except (ConfigError, Unavailable) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_USAGE if isinstance(error, ConfigError) else 1
@@ -54,6 +60,11 @@ def _settings(file: Path | None) -> Settings:
     settings = config.load(os.environ, file)
     if not settings.database.url:
         raise ConfigError("database: url is empty (set FLEET_DATABASE_URL, or use `fleet up`)")
+    try:
+        conninfo_to_dict(settings.database.url)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"database: url can't be read: {str(error).strip()}") from error
+    Address.parse(settings.broker.url)
     return settings
 
 
@@ -101,7 +112,7 @@ async def _run(roles: Sequence[str], instance: str, settings: Settings) -> None:
     ) as registry:
         services = [
             Service(ROLES[name], registry, context_of(settings, name + instance), settings)
-            for name in roles
+            for name in dict.fromkeys(roles)
         ]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,7 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="carry roles until told to stop")
     run.add_argument("roles", nargs="+", choices=sorted(ROLES), metavar="ROLE")
-    run.add_argument("--instance", default="", help="suffix that tells processes of a role apart")
+    run.add_argument(
+        "--instance",
+        default="",
+        help="tells processes of one role apart: service.ingest-<instance>",
+    )
     run.add_argument("--exit-with-parent", action="store_true")
     commands.add_parser("migrate", help="bring the database up to date")
     return parser

@@ -34,5 +34,7 @@ async def handle(
         if len(sound) < len(events):
             refused = sorted({e.seq for e in events} - {e.seq for e in sound})
             rejected.append((inbound, ImplausibleTime(f"seq {refused[:20]} of {boot_id}")))
+    # In one order everywhere: two processes with the same events must not wait in a ring.
+    records.sort(key=lambda record: (record.device_id, record.boot_id, record.event.seq))
     await tx.events.insert(records)
     return Outcome(publish=publications(owed), rejected=list(rejected))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fleet_core.contract.errors import ImplausibleTime, Rejected, UnknownDevice
-from fleet_core.contract.messages import DeviceInfo, Heartbeat
+from fleet_core.contract.messages import Heartbeat
 from fleet_core.registry.counters import HEARTBEATS_STORED
 from fleet_core.registry.heartbeats import Record
 from fleet_core.registry.states import Loaded
@@ -25,7 +25,7 @@ class Decision(msgspec.Struct):
     states: dict[str, DeviceState] = {}
     records: list[Record] = []
     events: list[PlatformEvent] = []
-    infos: dict[str, DeviceInfo] = {}
+    infos: dict[str, Heartbeat] = {}
     receipts: Owed = msgspec.field(default_factory=lambda: defaultdict(list))
     rejected: list[tuple[Inbound[Heartbeat], Rejected]] = []
 
@@ -58,8 +58,10 @@ def decide(
         change = presence.heard_heartbeat(state, beat, received_at, score, context.presence)
         decision.states[device_id] = change.state
         decision.events += change.events
-        if beat.info is not None and change.state.sample is beat:
-            decision.infos[device_id] = beat.info
+        if beat.info is not None and beat.boot_id == change.state.boot_id:
+            known = decision.infos.get(device_id)
+            if known is None or known.boot_id != beat.boot_id or known.seq < beat.seq:
+                decision.infos[device_id] = beat
         if beat.receipt:
             decision.receipts[device_id, beat.boot_id].append(beat.seq)
         if context.window.holds(beat.at, received_at):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet_core.contract import codec
-from fleet_core.contract.publication import Publication
+from fleet_core.contract.publication import Publication, publication
 from fleet_core.contract.topics import DEVICE_RECEIPTS
 from fleet_core.rules.receipts import receipts
 
@@ -16,12 +15,7 @@ Owed = dict[tuple[str, str], list[int]]
 def publications(owed: Mapping[tuple[str, str], list[int]]) -> list[Publication]:
     """The messages that tell devices what is in the database."""
     return [
-        Publication(
-            DEVICE_RECEIPTS.topic(device_id),
-            codec.encode(receipt),
-            DEVICE_RECEIPTS.qos,
-            DEVICE_RECEIPTS.retain,
-        )
+        publication(DEVICE_RECEIPTS, device_id, receipt)
         for (device_id, boot_id), sequence_numbers in owed.items()
         for receipt in receipts(boot_id, sequence_numbers)
     ]

@@ -15,7 +15,7 @@ from fleet_core.contract import codec
 from fleet_core.contract.errors import Rejected
 from fleet_core.contract.messages import ErrorBody, Request, Response
 from fleet_core.contract.operations import OPERATIONS, ErrorCode, Operation, Params
-from fleet_core.contract.publication import Publication
+from fleet_core.contract.publication import Publication, publication
 from fleet_core.contract.topics import OPERATOR_RESPONSES
 from fleet_core.registry.store import Transaction
 from fleet_core.rules.chunks import MAX_ANSWER_BYTES, split
@@ -64,8 +64,8 @@ def apologise(inbound: Inbound[Request]) -> list[Publication]:
 
 async def _answer(inbound: Inbound[Request], tx: Transaction, context: Context) -> Response:
     request = inbound.message
-    if request.expires_at <= inbound.received_at:
-        return _error(ErrorCode.TIMEOUT, "the request had expired when it arrived")
+    if request.expires_at <= context.clock():
+        return _error(ErrorCode.TIMEOUT, "the request had expired before it could be carried out")
     operation = OPERATIONS.get(request.operation)
     if operation is None:
         return _error(ErrorCode.USAGE, f"there is no operation {request.operation!r}")
@@ -87,9 +87,8 @@ def _params(operation: Operation, request: Request) -> Params:
 
 def _chunks(inbound: Inbound[Request], answer: bytes) -> list[Publication]:
     request_id = inbound.message.request_id
-    topic = OPERATOR_RESPONSES.topic(inbound.identity, request_id)
     return [
-        Publication(topic, codec.encode(chunk), OPERATOR_RESPONSES.qos)
+        publication(OPERATOR_RESPONSES, inbound.identity, chunk, key=request_id)
         for chunk in split(request_id, answer.decode())
     ]
 

@@ -70,6 +70,12 @@ class RefusedByDatabase(Rejected):
     reason = "refused_by_database"
 
 
+class TookTooLong(Rejected):
+    """Carrying it out took longer than a statement may, and its sender waits for an answer."""
+
+    reason = "took_too_long"
+
+
 class HandlerFault(Rejected):
     """A bug in a handler. The message is kept as a dead letter and the process lives on."""
 

@@ -89,6 +89,11 @@ class DeviceStatus(Timed, frozen=True):
     boot_id: BootId
     session: Sequence
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.state is Presence.ONLINE) != (self.reason is Farewell.BIRTH):
+            raise ValueError(f"state {self.state.value} contradicts reason {self.reason.value}")
+
 
 class Metrics(Message, frozen=True, gc=False):
     """One sample of a device. `custom` is whatever else the device measures (battery, signal)."""

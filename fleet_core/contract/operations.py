@@ -24,17 +24,21 @@ from fleet_core.contract.messages import (
     Line,
     Metrics,
     Severity,
-    Text,
 )
 
 MAX_PAGE = 1000
 MAX_REGISTRATIONS = 500
 MAX_TAGS = 32
 
-DeviceName = Annotated[str, Meta(min_length=1, max_length=128)]
-SiteName = Annotated[str, Meta(min_length=1, max_length=64)]
+_LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
+PRINTABLE = rf"^{_LINE}*\Z"
+"""One line of text: nothing in it that a terminal or a log would obey."""
+NOT_BLANK = rf"^{_LINE}*[^\s\x00-\x1f\x7f-\x9f]{_LINE}*\Z"
+"""The same, with something to see in it."""
+DeviceName = Annotated[str, Meta(min_length=1, max_length=128, pattern=NOT_BLANK)]
+SiteName = Annotated[str, Meta(min_length=1, max_length=64, pattern=NOT_BLANK)]
 TagKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")]
-TagValue = Annotated[str, Meta(max_length=128)]
+TagValue = Annotated[str, Meta(max_length=128, pattern=PRINTABLE)]
 Tags = Annotated[dict[TagKey, TagValue], Meta(max_length=MAX_TAGS)]
 PageLimit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 
@@ -65,7 +69,7 @@ class NewDevice(Params, frozen=True):
     name: DeviceName
     site: SiteName
     tags: Tags = {}
-    owner: Line = ""
+    owner: Annotated[str, Meta(max_length=256, pattern=PRINTABLE)] = ""
 
 
 class DeviceRegister(Params, frozen=True):
@@ -268,7 +272,7 @@ class DeadLetterDetail(Result, frozen=True):
     `truncated` says that only the first part was kept."""
 
     dead_letter: DeadLetterRow
-    payload_text: Text
+    payload_text: str
     payload_base64: str
     truncated: bool
 

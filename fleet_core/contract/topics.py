@@ -214,7 +214,7 @@ TENANT_DEVICES = Template(
     key_name="device_id",
     payload_type=messages.LiveDevice,
     retain=True,
-    payload_limit_bytes=4 * 1024,
+    payload_limit_bytes=32 * 1024,
     summary="A device's present state, published when it changes, for operators who follow live.",
 )
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from fleet_core.contract import codec
-from fleet_core.contract.messages import DeviceInfo, LiveDevice
+from fleet_core.contract.messages import Heartbeat, LiveDevice
 from fleet_core.contract.operations import DeviceList, DeviceSort, NewDevice
+from fleet_core.registry.arrays import numbers, texts
 from fleet_core.registry.noun import Noun
 
 _ORDER = {
@@ -52,11 +53,20 @@ class Devices(Noun):
         )
         return [row["device_id"] for row in rows]
 
-    async def save_info(self, infos: Mapping[str, DeviceInfo]) -> None:
-        """Keep what devices say of themselves; a row that would not change is not written."""
-        if infos:
-            encoded = [codec.encode(info).decode() for info in infos.values()]
-            await self._execute("save_info", {"device_ids": list(infos), "infos": encoded})
+    async def save_info(self, said: Mapping[str, Heartbeat]) -> None:
+        """Keep what devices say of themselves in these heartbeats, by device; what was said by a
+        later heartbeat of the same boot stays."""
+        if said:
+            infos = [codec.encode(beat.info).decode() for beat in said.values()]
+            await self._execute(
+                "save_info",
+                {
+                    "device_ids": texts(said),
+                    "boot_ids": texts([beat.boot_id for beat in said.values()]),
+                    "seqs": numbers([beat.seq for beat in said.values()]),
+                    "infos": texts(infos),
+                },
+            )
 
     async def known(self, device_ids: Collection[str]) -> set[str]:
         """Those of the ids that are registered."""

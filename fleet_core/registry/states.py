@@ -45,7 +45,8 @@ class States(Noun):
     async def lock(self, device_ids: Collection[str]) -> dict[str, Loaded]:
         """The states of those devices that are registered, locked until the transaction ends.
 
-        Rows are locked in the order of their ids, so that two processes can't wait for each other.
+        Rows are locked in the order of their ids. A transaction that calls this more than once
+        calls `Transaction.claim_devices` first, or two processes may wait for each other.
         """
         async with self._connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(self._statement("lock"), {"device_ids": sorted(device_ids)})

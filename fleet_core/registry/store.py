@@ -9,7 +9,7 @@ database arrive as `Unavailable` or `RefusedByDatabase` (`faults.py`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -47,6 +47,14 @@ class Transaction:
         self.counters = Counters(connection)
         self.retention = Retention(connection)
         self.live_changes = LiveChanges(connection)
+
+    async def claim_devices(self, device_ids: Iterable[str]) -> None:
+        """Lock the states of all devices this transaction will touch, in the order of their ids.
+
+        A transaction that locks in several steps needs it: two processes would otherwise each
+        hold what the other waits for.
+        """
+        await self.states.lock(set(device_ids))
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

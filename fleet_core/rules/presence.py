@@ -10,8 +10,9 @@ Nobody writes a status by hand. It follows from evidence, and silence is evidenc
 - Status messages are ordered by boot and session: a will or a goodbye counts only for the session
   that is known, or a newer one of the same boot. A birth of another boot is a new life.
 - A heartbeat that was received before the end that is known proves nothing any more.
-- The newest sample decides score and metrics: the highest `seq` of the known boot; from another
-  boot only what is newer by the device's own clock (records replayed after a restart are not).
+- The newest sample decides score and metrics: the highest `seq` of the known boot. Once a boot is
+  known only a birth makes another one known: what else arrives of another boot is replayed history
+  (and proof of life). A device's clock can't order boots, since many have none before NTP.
 - Receive time decides presence. The device's clock is only judged: a skew is an event.
 
 Status is the first that holds: updating, offline, warning, online; `unseen` before any heartbeat.
@@ -144,7 +145,7 @@ def heard_heartbeat(
         score=known_score,
         updating=state.updating,
         boot_id=heartbeat.boot_id if newest else state.boot_id,
-        session=state.session if heartbeat.boot_id == state.boot_id or not newest else 0,
+        session=state.session,
         seq=heartbeat.seq if newest else state.seq,
         interval_s=interval_s,
         heartbeat_at=heartbeat.at if newest else state.heartbeat_at,
@@ -204,11 +205,9 @@ def heard_status(
 
 def is_newest(state: DeviceState, heartbeat: Heartbeat) -> bool:
     """Whether `heartbeat` is the newest sample of its device."""
-    if state.heartbeat_at is None:
-        return state.boot_id in (None, heartbeat.boot_id)
-    if heartbeat.boot_id == state.boot_id:
-        return heartbeat.seq > state.seq
-    return heartbeat.at > state.heartbeat_at
+    if state.boot_id is None:
+        return True
+    return heartbeat.boot_id == state.boot_id and heartbeat.seq > state.seq
 
 
 def transition(

@@ -43,10 +43,13 @@ def owned(directory: Path) -> Iterator[Path]:
     Raises `Taken` while another process owns it, `ConfigError` when it can't be used.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         account = server_account()
-        if account is not None:
-            directory.chmod(0o711)
+        if not directory.exists():
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if account is not None:
+                directory.chmod(0o711)  # ours from the start; a mode that others chose stays
+        if not directory.is_dir():
+            raise NotADirectoryError(f"{directory} is no directory")
         require_entry(account, directory)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -6,6 +6,8 @@ The first five are here; `service.py` publishes and acknowledges what `Dispatche
 This is the one place that catches:
 
 - `Unavailable` goes up untouched: nothing was committed, the caller tries the same batch again.
+- A statement that took too long is tried with half the batch; a single request that takes too long
+  is answered as failed, so that one operator's question can't stop all others.
 - `Rejected` makes a dead letter of the message it concerns.
 - A batch that the database refuses, or that trips over a bug, is halved until the message at fault
   stands alone; that one becomes a dead letter, everything else is stored.
@@ -20,10 +22,11 @@ from typing import Any
 import structlog
 
 from fleet_core.contract import codec, topics
-from fleet_core.contract.errors import HandlerFault, Rejected, Unavailable
+from fleet_core.contract.errors import HandlerFault, Rejected, TookTooLong, Unavailable
 from fleet_core.contract.publication import Delivery, Publication
 from fleet_core.registry.counters import DEAD_LETTERS
 from fleet_core.registry.dead_letters import DeadLetter
+from fleet_core.registry.faults import StatementTimeout
 from fleet_core.registry.store import Registry, Transaction
 from fleet_core.runtime.refusals import Refusals
 from fleet_core.runtime.routes import Context, Inbound, Outcome, Route, in_order
@@ -81,6 +84,12 @@ class Dispatcher:
         """Stations three to five, for the whole batch or, where that fails, for its halves."""
         try:
             return await self._in_one_transaction(accepted, letters)
+        except StatementTimeout as error:
+            if len(accepted) > 1:
+                return await self._in_halves(accepted, letters)
+            if not accepted or accepted[0][0].apologise is None:
+                raise
+            return await self._give_up(*accepted[0], letters, TookTooLong(str(error)))
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 (the one place that catches)
@@ -88,16 +97,26 @@ class Dispatcher:
                 _log.exception("dead letters could not be stored", lost=len(letters))
                 return []
             if len(accepted) > 1:
-                middle = len(accepted) // 2
-                first = await self._commit(accepted[:middle], letters)
-                return first + await self._commit(accepted[middle:], [])
+                return await self._in_halves(accepted, letters)
             route, inbound = accepted[0]
             if not isinstance(error, Rejected):
                 _log.exception("a handler failed", topic=inbound.delivery.topic[:200])
                 error = HandlerFault(f"{type(error).__name__}: {error}"[:300])
-            letter = self._refusals.letter(inbound.delivery, error)
-            await self._commit([], [*letters, letter])
-            return route.apologise(inbound) if route.apologise else []
+            return await self._give_up(route, inbound, letters, error)
+
+    async def _in_halves(
+        self, accepted: Sequence[Routed], letters: list[DeadLetter]
+    ) -> list[Publication]:
+        middle = len(accepted) // 2
+        first = await self._commit(accepted[:middle], letters)
+        return first + await self._commit(accepted[middle:], [])
+
+    async def _give_up(
+        self, route: Route, inbound: Inbound[Any], letters: list[DeadLetter], error: Rejected
+    ) -> list[Publication]:
+        """Make a dead letter of one message, and tell its sender where somebody waits."""
+        await self._commit([], [*letters, self._refusals.letter(inbound.delivery, error)])
+        return route.apologise(inbound) if route.apologise else []
 
     async def _in_one_transaction(
         self, accepted: Sequence[Routed], letters: list[DeadLetter]
@@ -106,7 +125,10 @@ class Dispatcher:
         publications: list[Publication] = []
         async with self._registry.transaction() as tx:
             letters = list(letters)
-            for route, batch in in_order(accepted):
+            groups = in_order(accepted)
+            if len(groups) > 1:
+                await tx.claim_devices(inbound.identity for _, inbound in accepted)
+            for route, batch in groups:
                 outcome = await self._run(route, batch, tx)
                 publications += outcome.publish
                 await tx.outbox.insert(outcome.owe)

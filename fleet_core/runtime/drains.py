@@ -7,8 +7,7 @@ so that any number of processes may run it and one does.
 
 from __future__ import annotations
 
-from fleet_core.contract import codec
-from fleet_core.contract.publication import Publication
+from fleet_core.contract.publication import publication
 from fleet_core.contract.topics import TENANT_DEVICES
 from fleet_core.registry.store import Registry
 from fleet_core.runtime.mqtt import Connection
@@ -35,12 +34,7 @@ async def drain_live_changes(registry: Registry, connection: Connection) -> int:
             pictures = await tx.devices.live(device_ids)
             await connection.publish_all(
                 [
-                    Publication(
-                        TENANT_DEVICES.topic(tenant_id, live.device_id),
-                        codec.encode(live),
-                        TENANT_DEVICES.qos,
-                        TENANT_DEVICES.retain,
-                    )
+                    publication(TENANT_DEVICES, tenant_id, live, key=live.device_id)
                     for tenant_id, live in pictures
                 ]
             )

@@ -7,6 +7,7 @@ write a line of its own into a log or a terminal.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import structlog
 
 VALUE_LIMIT = 500
+MINUTE_S = 60.0
 
 
 def configure(*, level: str, style: str, process: str) -> None:
@@ -24,20 +26,47 @@ def configure(*, level: str, style: str, process: str) -> None:
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
+    before: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            clean,
-            renderer,
-        ],
+        processors=[*before, clean, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                clean,
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)
+    logging.getLogger("psycopg.pool").addFilter(Sparingly())
+
+
+class Sparingly(logging.Filter):
+    """Lets a library speak once a minute: the pool repeats itself several times a second while a
+    database is away, and the process says so too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last_s = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is let through."""
+        if record.created - self._last_s < MINUTE_S:
+            return False
+        self._last_s = record.created
+        return True
 
 
 def clean(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -56,6 +56,8 @@ MAX_UNREAD = 4000
 brokers, so that a flood at QoS 0 costs no more memory than one at QoS 1."""
 _INFLIGHT_WINDOW = 200
 _SUBACK_FAILURE = 0x80
+_UNSPECIFIED = 0x80
+"""Paho's reason for a line that broke: no reason."""
 _PUBACK = struct.Struct("!BBH")
 
 
@@ -89,7 +91,8 @@ class Address(msgspec.Struct, frozen=True):
             port = parts.port or DEFAULT_PORT
         except ValueError as error:
             raise ConfigError(f"{url!r} is no broker URL: {error}") from error
-        if parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/"):
+        rest = (parts.username, parts.password, parts.query, parts.fragment, parts.path.strip("/"))
+        if parts.scheme != "mqtt" or not parts.hostname or any(rest):
             raise ConfigError(f"{url!r} is no broker URL; it looks like mqtt://127.0.0.1:1883")
         return cls(parts.hostname, port)
 
@@ -106,17 +109,17 @@ class Backoff:
     ) -> None:
         self._first_s, self._limit_s = first_s, limit_s
         self._source = source or random.Random()  # noqa: S311 (jitter, not a secret)
-        self._attempt = 0
+        self.attempts = 0
 
     def next_s(self) -> float:
         """Seconds to wait before the next attempt; at least a tenth of the ceiling."""
-        ceiling_s = min(self._limit_s, self._first_s * 2.0 ** min(self._attempt, 30))
-        self._attempt += 1
+        ceiling_s = min(self._limit_s, self._first_s * 2.0 ** min(self.attempts, 30))
+        self.attempts += 1
         return ceiling_s * self._source.uniform(0.1, 1.0)
 
     def reset(self) -> None:
         """The attempt succeeded; begin anew next time."""
-        self._attempt = 0
+        self.attempts = 0
 
 
 class _Confirmation:
@@ -135,6 +138,7 @@ class Connection:
     def __init__(self, client: aiomqtt.Client, timeout_s: float) -> None:
         self._client = client
         self._paho: paho.Client = client._client
+        self._loop = asyncio.get_running_loop()
         self.timeout_s = timeout_s
         self._inbox: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
@@ -142,6 +146,7 @@ class Connection:
         self._lost: str | None = None
         self.dropped = 0
         _tune(self._paho)
+        self._paho.on_socket_register_write = self._on_writable_wanted
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
 
@@ -158,6 +163,15 @@ class Connection:
         ]
         if refused:
             raise SubscriptionRefused(refused)
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give up filters, whether they are held or not. Raises `ConnectionLost`."""
+        if not filters:
+            return
+        try:
+            await self._client.unsubscribe(list(filters), timeout=self.timeout_s)
+        except aiomqtt.MqttError as error:
+            raise ConnectionLost(f"unsubscribing failed: {error}") from error
 
     async def publish(self, publication: Publication) -> None:
         """Publish one message and, at QoS 1, wait for its PUBACK. Raises `ConnectionLost`."""
@@ -244,6 +258,22 @@ class Connection:
         if self._lost is not None:
             raise ConnectionLost(self._lost)
 
+    def _on_writable_wanted(self, _client: paho.Client, _userdata: Any, line: Any) -> None:
+        """As in aiomqtt, but for a socket that may be closed before the loop comes to it. paho
+        calls this from the thread that connects, too."""
+
+        def write() -> None:
+            try:
+                self._paho.loop_write()
+            except (OSError, ValueError) as error:
+                self.mark_lost(f"writing failed: {error}")
+
+        def register() -> None:
+            if line.fileno() >= 0:
+                self._loop.add_writer(line.fileno(), write)
+
+        self._loop.call_soon_threadsafe(register)
+
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         if message.qos == 0 and len(self._inbox) >= MAX_UNREAD:
             self.dropped += 1
@@ -323,6 +353,18 @@ def _tune(client: Any) -> None:
     client._on_message_filtered = _NoFilters()
     create_socket = client._create_socket
     client._create_socket = lambda: BufferedSocket(create_socket())
+    loop_misc = client.loop_misc
+
+    def look_and_loop_misc() -> Any:
+        """aiomqtt calls this once a second. A reset shuts uvloop's poll handle without a word to
+        the reader, so that nobody would notice it before a PUBACK is missed: look ourselves."""
+        while client.loop_read() == paho.MQTT_ERR_SUCCESS:
+            line = client.socket()
+            if line is None or not line.pending():
+                break
+        return loop_misc()
+
+    client.loop_misc = look_and_loop_misc
 
 
 def _value(code: Any) -> int:
@@ -332,7 +374,14 @@ def _value(code: Any) -> int:
 
 def _why(disconnected: asyncio.Future[None]) -> str:
     error = None if disconnected.cancelled() else disconnected.exception()
+    if isinstance(error, aiomqtt.MqttCodeError) and _code(error.rc) == _UNSPECIFIED:
+        return "the connection broke"
     return f"the connection broke: {error}" if error else "the connection was closed"
+
+
+def _code(rc: Any) -> int | None:
+    """The number of what aiomqtt calls `rc`: a number, a reason code or nothing."""
+    return None if rc is None else _value(rc)
 
 
 async def _leave(client: aiomqtt.Client, connection: Connection) -> None:

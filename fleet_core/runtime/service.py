@@ -13,15 +13,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from importlib.metadata import version
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from fleet_core.contract import codec
 from fleet_core.contract.errors import Unavailable
 from fleet_core.contract.messages import Presence, ServiceStatus
-from fleet_core.contract.publication import Delivery, Publication
+from fleet_core.contract.publication import Delivery, Publication, publication
 from fleet_core.contract.topics import SERVICE_STATUS, shared
 from fleet_core.registry.faults import DatabaseUnavailable
 from fleet_core.registry.store import Registry
@@ -34,6 +34,9 @@ from fleet_core.runtime.roles import Drain, Role, Tick
 from fleet_core.runtime.routes import Context
 
 DRAIN_INTERVAL_S = 0.25
+SUSPICIOUS_ATTEMPTS = 5
+STABLE_S = 10.0
+"""A connection that lasted so long was a good one: the backoff begins anew after it."""
 _log = structlog.get_logger("service")
 
 
@@ -65,6 +68,7 @@ class Service:
         address = Address.parse(self._settings.broker.url)
         try:
             while not self.stop.is_set():
+                began_at = self._context.clock()
                 try:
                     async with connect(
                         address,
@@ -74,30 +78,41 @@ class Service:
                         timeout_s=self._settings.broker.timeout_s,
                     ) as connection:
                         await self._connected(connection)
-                        backoff.reset()
                         await self._work(connection)
                 except* Unavailable as group:
                     self._hearing.interrupt()
+                    if self._context.clock() - began_at >= timedelta(seconds=STABLE_S):
+                        backoff.reset()
                     delay_s = backoff.next_s()
                     reasons = sorted({str(error) for error in group.exceptions})
-                    _log.warning("not connected", reasons=reasons, retry_s=round(delay_s, 1))
+                    _log.warning(
+                        "not connected",
+                        reasons=reasons,
+                        retry_s=round(delay_s, 1),
+                        hint=_hint(backoff.attempts, self._identity),
+                    )
                     await self._pause(delay_s)
         finally:
             scheduler.shutdown(wait=False)
 
     async def _connected(self, connection: Connection) -> None:
-        await connection.subscribe([(f, 1) for f in self._filters()])
+        wanted, other = self._filters()
+        await connection.unsubscribe(other)
+        await connection.subscribe([(f, 1) for f in wanted])
         self._hearing.begin(self._context.clock())
         if self._role.on_connect is not None:
             await self._while_unavailable(lambda: self._role.on_connect(self._registry))  # type: ignore[misc]
         await connection.publish(self._status(Presence.ONLINE, "birth"))
         _log.info("connected", role=self._role.name, broker=self._settings.broker.url)
 
-    def _filters(self) -> Sequence[str]:
-        filters = [route.template.filter() for route in self._role.routes]
-        if self._role.hears_devices and self._settings.ingest.shared:
-            return [shared(f"fleet-{self._role.name}", f) for f in filters]
-        return filters
+    def _filters(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The filters to subscribe to, and those that a session may still hold from the time
+        before `ingest.shared` was changed."""
+        plain = [route.template.filter() for route in self._role.routes]
+        if not self._role.hears_devices:
+            return plain, ()
+        in_common = [shared(f"fleet-{self._role.name}", f) for f in plain]
+        return (in_common, plain) if self._settings.ingest.shared else (plain, in_common)
 
     async def _work(self, connection: Connection) -> None:
         """Everything that happens while connected; returns when told to stop."""
@@ -165,7 +180,7 @@ class Service:
             try:
                 return await work()
             except DatabaseUnavailable as error:
-                _log.debug("waiting for the registry", reason=str(error))
+                _log.warning("waiting for the registry", reason=str(error))
                 await self._pause(backoff.next_s())
         return None
 
@@ -231,9 +246,11 @@ class Service:
                 "refused_not_stored": self._refusals.not_stored,
             },
         )
-        return Publication(
-            SERVICE_STATUS.topic(self._identity),
-            codec.encode(message),
-            SERVICE_STATUS.qos,
-            SERVICE_STATUS.retain,
-        )
+        return publication(SERVICE_STATUS, self._identity, message)
+
+
+def _hint(attempts: int, identity: str) -> str:
+    """What to look at when short connections follow each other."""
+    if attempts < SUSPICIOUS_ATTEMPTS:
+        return ""
+    return f"is the broker up, and does no other process call itself {identity} (--instance)?"

@@ -82,8 +82,12 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
 class Supervisor:
     """The children of one process. Use it as an `async with` block: leaving it stops them all."""
 
-    def __init__(self, log_directory: Path) -> None:
+    def __init__(
+        self, log_directory: Path, tell: Callable[[str], None] = lambda _sentence: None
+    ) -> None:
+        """`tell` is given a sentence whenever a child ended and is started again."""
         self._log_directory = log_directory
+        self._tell = tell
         self._running: list[_Running] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -170,6 +174,7 @@ class Supervisor:
                 self._give_up(running.failure(f"{how}, {fast_crashes} times in a row"))
                 return
             running.log.write(f"supervisor: {how}; starts again\n".encode())
+            self._tell(f"{running.child.name} {how}; it is started again")
             await asyncio.sleep(backoff.next_s())
             try:
                 running.attach(await _spawn(running.child))

@@ -85,9 +85,21 @@ async def test_a_batch_is_acknowledged_whole(broker: RunningBroker, count: int) 
         await consumer.subscribe([("t/#", 1)])
         await producer.publish_all([Publication(f"t/{n}", bytes(2000)) for n in range(count)])
         consumer.acknowledge(await take(consumer, count))
+        await consumer.publish(Publication("elsewhere", b""))  # the broker has read them all
     async with connect(address, "consumer") as again, connect(address, "producer") as producer:
         await producer.publish(Publication("t/new", b""))
         assert [d.topic for d in await take(again, 1)] == ["t/new"]
+
+
+async def test_a_filter_that_was_given_up_is_heard_no_more(broker: RunningBroker) -> None:
+    address = Address.parse(broker.url)
+    async with connect(address, "consumer") as consumer, connect(address, "producer") as producer:
+        await consumer.unsubscribe([])
+        await consumer.unsubscribe(["never/held", "$share/g/never/held"])
+        await consumer.subscribe([("old", 1), ("new", 1)])
+        await consumer.unsubscribe(["old"])
+        await producer.publish_all([Publication("old", b""), Publication("new", b"")])
+        assert [d.topic for d in await take(consumer, 1)] == ["new"]
 
 
 async def test_publishing_returns_after_every_puback(broker: RunningBroker) -> None:
@@ -188,7 +200,18 @@ async def test_cancelling_receive_loses_nothing(broker: RunningBroker) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "127.0.0.1", "http://x", "mqtt://", "mqtt://h:port", "mqtt://h:70000", "mqtt://h/path"],
+    [
+        "",
+        "127.0.0.1",
+        "http://x",
+        "mqtt://",
+        "mqtt://h:port",
+        "mqtt://h:70000",
+        "mqtt://h/path",
+        "mqtt://u:p@h",
+        "mqtt://h?q",
+        "mqtt://h#f",
+    ],
 )
 def test_an_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):

@@ -22,10 +22,11 @@ CREATE TABLE devices (
     tags jsonb NOT NULL DEFAULT '{}',
     -- what the device says of itself: fleet_core.contract.messages.DeviceInfo
     info jsonb NOT NULL DEFAULT '{}',
+    -- the heartbeat that said so: an older one that arrives late must not win
+    info_boot_id uuid,
+    info_seq bigint NOT NULL DEFAULT 0,
     hostname text NOT NULL DEFAULT '',
     addresses text[] NOT NULL DEFAULT '{}',
-    target_config_version bigint,
-    reported_config_version bigint,
     registered_at timestamptz NOT NULL DEFAULT now(),
     FOREIGN KEY (tenant_id, site) REFERENCES sites
 );
@@ -124,8 +125,11 @@ CREATE TABLE outbox (
 -- when it publishes, so that two changes can't arrive in the wrong order (docs/adr/0005).
 CREATE TABLE live_changes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    device_id text NOT NULL
+    device_id text NOT NULL,
+    -- announced anew after a connection, and not changed: goes last
+    background boolean NOT NULL DEFAULT false
 );
+CREATE INDEX live_changes_in_order ON live_changes (background, id);
 
 -- Requests of operators that changed something, with the answer they got.
 CREATE TABLE operator_requests (

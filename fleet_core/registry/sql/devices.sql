@@ -21,13 +21,15 @@ SELECT device_id FROM added ORDER BY device_id
 
 -- name: save_info
 UPDATE devices AS d
-SET info = new.info, hostname = new.hostname, addresses = new.addresses
-FROM (
-    SELECT device_id, info, coalesce(info ->> 'hostname', '') AS hostname,
-        ARRAY(SELECT jsonb_array_elements_text(coalesce(info -> 'addresses', '[]'))) AS addresses
-    FROM unnest(%(device_ids)s::text[], %(infos)s::jsonb[]) AS given (device_id, info)
-) AS new
-WHERE d.device_id = new.device_id AND d.info IS DISTINCT FROM new.info
+SET info = new.info, info_boot_id = new.boot_id, info_seq = new.seq,
+    hostname = coalesce(new.info ->> 'hostname', ''),
+    addresses = ARRAY(SELECT jsonb_array_elements_text(coalesce(new.info -> 'addresses', '[]')))
+FROM unnest(
+    %(device_ids)s::text[], %(boot_ids)s::uuid[], %(seqs)s::bigint[], %(infos)s::jsonb[]
+) AS new (device_id, boot_id, seq, info)
+WHERE d.device_id = new.device_id
+    AND d.info IS DISTINCT FROM new.info
+    AND (d.info_boot_id IS DISTINCT FROM new.boot_id OR d.info_seq < new.seq)
 
 -- name: known
 SELECT device_id FROM devices WHERE device_id = ANY(%(device_ids)s::text[])
@@ -38,11 +40,8 @@ SELECT d.device_id, d.tenant_id, d.name, d.site, s.status, s.since, s.score, s.l
 FROM devices d JOIN device_state s USING (device_id)
 WHERE d.device_id = ANY(%(device_ids)s::text[])
 
--- name: page
-SELECT d.device_id, d.name, d.site, s.status, s.since, s.score, s.cpu_percent, s.ram_percent,
-    s.disk_percent, s.connectors_running, s.connectors_total, s.last_heartbeat_at AS last_seen_at,
-    d.hostname, d.addresses, (s.metrics ->> 'uptime_s')::bigint AS uptime_s, d.tags
-FROM devices d JOIN device_state s USING (device_id)
+-- name: matching
+-- The condition of a device list, for the statements below.
 WHERE d.tenant_id = %(tenant_id)s
     AND (%(statuses)s::text[] = '{}' OR s.status = ANY(%(statuses)s::text[]))
     AND (%(sites)s::text[] = '{}' OR d.site = ANY(%(sites)s::text[]))
@@ -53,6 +52,13 @@ WHERE d.tenant_id = %(tenant_id)s
             d.device_id || ' ' || d.name || ' ' || d.hostname || ' ' || array_to_string(d.addresses, ' ')
         )) > 0
     )
+
+-- name: page
+SELECT d.device_id, d.name, d.site, s.status, s.since, s.score, s.cpu_percent, s.ram_percent,
+    s.disk_percent, s.connectors_running, s.connectors_total, s.last_heartbeat_at AS last_seen_at,
+    d.hostname, d.addresses, (s.metrics ->> 'uptime_s')::bigint AS uptime_s, d.tags
+FROM devices d JOIN device_state s USING (device_id)
+{matching}
 ORDER BY
     {order},
     d.device_id
@@ -61,16 +67,7 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- name: count
 SELECT count(*) AS total
 FROM devices d JOIN device_state s USING (device_id)
-WHERE d.tenant_id = %(tenant_id)s
-    AND (%(statuses)s::text[] = '{}' OR s.status = ANY(%(statuses)s::text[]))
-    AND (%(sites)s::text[] = '{}' OR d.site = ANY(%(sites)s::text[]))
-    AND d.tags @> %(tags)s::jsonb
-    AND (
-        %(text)s::text = ''
-        OR position(lower(%(text)s::text) IN lower(
-            d.device_id || ' ' || d.name || ' ' || d.hostname || ' ' || array_to_string(d.addresses, ' ')
-        )) > 0
-    )
+{matching}
 
 -- name: detail
 SELECT d.device_id, d.name, d.site, s.status, s.since, s.score, s.cpu_percent, s.ram_percent,

@@ -25,5 +25,6 @@ ON CONFLICT (instance) DO UPDATE
 SET listening_since = excluded.listening_since, seen_at = excluded.seen_at
 
 -- name: listening_since
-SELECT min(listening_since) AS since FROM listeners
+-- The latest: with shared subscriptions each process hears a part, and a gap of one is a gap.
+SELECT max(listening_since) AS since FROM listeners
 WHERE seen_at > %(now)s - make_interval(secs => %(fresh_s)s)

@@ -166,7 +166,7 @@ async def test_a_text_is_searched_in_names_hosts_and_addresses_in_any_case(
     await register(registry, "gw-2")
     info = DeviceInfo(hostname="Edge-7.example.org", addresses=["192.0.2.17", "2001:DB8::1"])
     async with registry.transaction() as tx:
-        await tx.devices.save_info({"gw-2": info})
+        await tx.devices.save_info({"gw-2": beat(info=info)})
     for text in ("PRESS", "press l", "GW-1", "w-1"):
         assert await found(registry, text=text) == ["gw-1"]
     for text in ("edge-7", "EXAMPLE", "0.2.1", "db8::"):
@@ -233,7 +233,7 @@ async def test_information_is_kept_whatever_is_left_out(
     """Without a hostname the whole heartbeat was refused: an empty one is not on the wire."""
     await register(registry, "gw-1")
     async with registry.transaction() as tx:
-        await tx.devices.save_info({"gw-1": info, "gw-9": info})
+        await tx.devices.save_info({"gw-1": beat(info=info), "gw-9": beat(info=info)})
     async with registry.transaction() as tx:
         row = await tx.devices.detail(TENANT, "gw-1")
     assert row is not None
@@ -241,16 +241,21 @@ async def test_information_is_kept_whatever_is_left_out(
     assert row["info"].get("kernel", "") == info.kernel
 
 
-async def test_information_that_is_the_same_is_not_written_again(registry: Registry) -> None:
+async def test_information_that_is_the_same_or_older_is_not_written(registry: Registry) -> None:
     await register(registry, "gw-1")
-    for expected in (1, 0):
+    for seq, hostname, expected in ((2, "h", 1), (3, "h", 0), (1, "older", 0), (4, "newer", 1)):
         async with registry.transaction() as tx:
             changed = await tx.devices._execute(
                 "save_info",
-                {"device_ids": ["gw-1"], "infos": ['{"hostname": "h"}']},
+                {
+                    "device_ids": ["gw-1"],
+                    "boot_ids": [BOOT_A],
+                    "seqs": [seq],
+                    "infos": [f'{{"hostname": "{hostname}"}}'],
+                },
             )
             await tx.devices.save_info({})
-        assert changed == expected
+        assert changed == expected, seq
 
 
 # --- pictures -------------------------------------------------------------------------------------

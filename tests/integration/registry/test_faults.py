@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from fleet_core.contract.errors import RefusedByDatabase, Unavailable
+from fleet_core.contract.messages import Request
+from fleet_core.contract.publication import Publication
+from fleet_core.contract.topics import DEVICE_HEARTBEAT, OPERATOR_REQUESTS, SERVICE_STATUS
 from fleet_core.registry import store
 from fleet_core.registry.faults import DatabaseUnavailable
-from fleet_core.registry.store import Registry, open_registry
-from tests.fixtures.store import NOW
+from fleet_core.registry.store import Registry, Transaction, open_registry
+from fleet_core.runtime.dispatch import Dispatcher
+from fleet_core.runtime.refusals import Refusals
+from fleet_core.runtime.routes import Context, Inbound, Outcome, Route
+from tests.fixtures.store import NOW, beat, context, delivery, seconds, service_status
 from tests.integration.registry.stories import fetch, register, run
 
 
@@ -160,3 +167,51 @@ async def test_a_database_that_was_not_migrated_is_waited_for(empty_database_url
         with pytest.raises(DatabaseUnavailable, match="counters"):
             async with registry.transaction() as tx:
                 await tx.counters.totals()
+
+
+async def test_a_request_that_takes_too_long_is_answered_and_stops_nobody(
+    database_url: str,
+) -> None:
+    """It was tried again for ever, before every other operator's request and across restarts."""
+
+    async def slow(_inbound: Any, tx: Transaction, _context: Context) -> Outcome:
+        await run(tx, "SELECT pg_sleep(30)")
+        return Outcome()
+
+    async def quick(inbound: Inbound[Any], _tx: Transaction, _context: Context) -> Outcome:
+        return Outcome(publish=[Publication(inbound.identity, b"answer")])
+
+    routes = [
+        Route(OPERATOR_REQUESTS, slow, apologise=lambda i: [Publication(i.identity, b"sorry")]),
+        Route(SERVICE_STATUS, quick),
+    ]
+    request = Request(request_id="r", operation="x.y", expires_at=seconds(60))
+    async with open_registry(database_url, pool_size=1, statement_timeout_s=0.1) as registry:
+        refusals = Refusals(payload_limit_bytes=100, limit_per_minute=100)
+        work = Dispatcher(routes, registry, context(), refusals)
+        published = await work.handle(
+            [
+                delivery(SERVICE_STATUS, "service.a", service_status()),
+                delivery(OPERATOR_REQUESTS, "operator.alice", request, key="r"),
+                delivery(SERVICE_STATUS, "service.b", service_status()),
+            ]
+        )
+    assert sorted(p.payload for p in published) == [b"answer", b"answer", b"sorry"]
+    assert refusals.counts == {"took_too_long": 1}
+
+
+async def test_a_batch_without_anybody_who_waits_is_kept_for_another_try(
+    database_url: str,
+) -> None:
+    async def slow(_batch: Any, tx: Transaction, _context: Context) -> Outcome:
+        await run(tx, "SELECT pg_sleep(30)")
+        return Outcome()
+
+    async with open_registry(database_url, pool_size=1, statement_timeout_s=0.1) as registry:
+        refusals = Refusals(payload_limit_bytes=100, limit_per_minute=100)
+        work = Dispatcher(
+            [Route(DEVICE_HEARTBEAT, handle_batch=slow)], registry, context(), refusals
+        )
+        with pytest.raises(DatabaseUnavailable, match="given up"):
+            await work.handle([delivery(DEVICE_HEARTBEAT, "gw-1", beat(n)) for n in (1, 2)])
+    assert refusals.counts == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import Any
 
 import msgspec
@@ -158,7 +160,13 @@ async def test_an_empty_fleet_at_a_glance(registry: Registry) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "size", "text"),
-    [(b"caf\xc3\xa9\0", 6, "café\0"), (b"\xff", 1, ""), (b"cut", 5000, "cut"), (b"", 0, "")],
+    [
+        (b"caf\xc3\xa9\0", 6, "café\0"),
+        (b"\xff", 1, ""),
+        (b"cut", 5000, "cut"),
+        (b"", 0, ""),
+        (b"x" * 98_304, 98_304, "x" * 98_304),  # as long as a payload can be
+    ],
 )
 async def test_a_dead_letter_whole(
     registry: Registry, payload: bytes, size: int, text: str
@@ -227,4 +235,32 @@ async def test_the_sweep_writes_state_event_and_picture(registry: Registry) -> N
     await announce_all(registry)
     async with registry.transaction() as tx:
         ids, devices = await tx.live_changes.claim(9)
-    assert (len(ids), devices) == (2, {"gw-1"})
+    assert (len(ids), devices) == (1, {"gw-1"})  # it was waiting already
+
+
+async def test_two_processes_with_mixed_batches_never_wait_in_a_ring(
+    plain_registry: Registry,
+) -> None:
+    """Births and heartbeats of one batch were locked in two steps: 28 deadlocks in 40 batches."""
+    devices = [f"gw-{n:03d}" for n in range(60)]
+    await register(plain_registry, *devices)
+    source = random.Random(3)
+
+    def batch(seq: int) -> list[Delivery]:
+        return [
+            delivery(DEVICE_STATUS, device_id, status(Farewell.BIRTH, seq))
+            if source.random() < 0.3
+            else heartbeat(device_id, beat(seq))
+            for device_id in source.sample(devices, 40)
+        ]
+
+    async def process(instance: str) -> None:
+        refusals = Refusals(payload_limit_bytes=100, limit_per_minute=100)
+        rules = msgspec.structs.replace(context(), instance=instance)
+        work = Dispatcher(INGEST.routes, plain_registry, rules, refusals)
+        for seq in range(1, 21):
+            await work.handle(batch(seq))  # raises Unavailable for a deadlock
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(process("ingest-1"))
+        group.create_task(process("ingest-2"))

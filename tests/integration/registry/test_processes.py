@@ -39,7 +39,7 @@ async def test_a_process_is_what_it_said_last(registry: Registry) -> None:
     assert (second["service_id"], second["counters"]) == ("service.b", {})
 
 
-async def test_somebody_listens_since_the_oldest_of_those_who_say_so_now(
+async def test_all_listen_since_the_latest_of_those_who_say_so_now(
     registry: Registry,
 ) -> None:
     async with registry.transaction() as tx:
@@ -47,10 +47,11 @@ async def test_somebody_listens_since_the_oldest_of_those_who_say_so_now(
         await tx.services.listening("a", seconds(-500), seconds(-11))
         assert await tx.services.listening_since(NOW, 10) is None
         await tx.services.listening("b", seconds(-100), seconds(-1))
-        await tx.services.listening("c", seconds(-50), seconds(0))
         assert await tx.services.listening_since(NOW, 10) == seconds(-100)
-        await tx.services.listening("b", seconds(-2), seconds(0))
+        await tx.services.listening("c", seconds(-50), seconds(0))
         assert await tx.services.listening_since(NOW, 10) == seconds(-50)
+        await tx.services.listening("b", seconds(-2), seconds(0))
+        assert await tx.services.listening_since(NOW, 10) == seconds(-2)
         assert await tx.services.listening_since(seconds(10), 10) is None
 
 

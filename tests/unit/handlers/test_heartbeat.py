@@ -133,12 +133,15 @@ async def test_receipts_are_published_to_the_device_by_boot() -> None:
     assert outcome.owe == []
 
 
-def test_what_a_device_says_of_itself_is_taken_from_its_newest_sample_only() -> None:
+def test_what_a_device_says_of_itself_is_the_last_of_its_boot_in_whatever_order_it_comes() -> None:
     old, new = DeviceInfo(hostname="old"), DeviceInfo(hostname="new")
-    batch = [said("gw-1", beat(5, info=new)), said("gw-1", beat(4, info=old))]
-    assert decide(batch, known("gw-1"), CONTEXT).infos == {"gw-1": new}
-    batch = [said("gw-1", beat(4, info=old)), said("gw-1", beat(5))]
-    assert decide(batch, known("gw-1"), CONTEXT).infos == {"gw-1": old}
+    for batch, expected in (
+        ([beat(5, info=new), beat(4, info=old)], new),
+        ([beat(4, info=old), beat(5)], old),
+        ([beat(5), beat(4, info=old)], old),
+    ):
+        decision = decide([said("gw-1", b) for b in batch], known("gw-1"), CONTEXT)
+        assert decision.infos["gw-1"].info == expected
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,15 @@ async def test_an_expired_request_is_not_carried_out(expires_s: float) -> None:
     assert registry.tables.devices == {}
 
 
+async def test_a_request_that_waited_past_its_expiry_is_not_carried_out() -> None:
+    """It arrived in time and was held while the database was away; its sender has long left."""
+    registry = MemoryRegistry()
+    async with registry.transaction() as tx:
+        outcome = await requests.handle(asked(expires_s=10), tx, context(lambda: seconds(300)))
+    assert error_code(outcome) == "timeout"
+    assert registry.tables.devices == {}
+
+
 async def test_a_request_is_carried_out_up_to_its_expiry() -> None:
     registry = MemoryRegistry()
     await handle(registry, asked(expires_s=0.001))

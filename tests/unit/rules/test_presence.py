@@ -224,10 +224,26 @@ def test_records_of_an_older_boot_replayed_after_a_restart_are_not_newest() -> N
     assert state.status is ONLINE
 
 
-def test_without_a_birth_a_newer_boot_shows_by_its_clock() -> None:
+def test_once_a_boot_is_known_only_a_birth_makes_another_one_known() -> None:
     story = alive()
-    assert story.beat(60, 1, BOOT_B).boot_id == BOOT_B
-    assert story.beat(61, 99, BOOT_A, at=seconds(30)).boot_id == BOOT_B
+    before = story.state
+    state = story.beat(15, 1, BOOT_B, score=1)
+    assert (state.boot_id, state.seq, state.score) == (BOOT_A, before.seq, before.score)
+    assert state.status is ONLINE
+    assert state.last_heartbeat_at == seconds(15)
+
+
+def test_a_clock_that_fell_back_at_a_reboot_shows_the_live_boot() -> None:
+    """Replayed records of the boot before look newer by the clock; they hid a hot device, and its
+    goodbye was taken for that of a stranger."""
+    story = alive()
+    story.tell(100, BIRTH, boot=BOOT_B)
+    story.beat(101, 1, BOOT_B, at=seconds(-2400), score=70)
+    story.beat(102, 99, BOOT_A, at=seconds(90), score=100)
+    state = story.beat(103, 2, BOOT_B, at=seconds(-2399), score=70)
+    assert (state.boot_id, state.session, state.seq) == (BOOT_B, 1, 2)
+    assert (state.score, state.status) == (70, WARNING)
+    assert story.tell(104, GOODBYE, boot=BOOT_B).status is OFFLINE
 
 
 def test_after_its_birth_a_boot_counts_even_if_its_clock_fell_back() -> None:

@@ -74,13 +74,14 @@ def life(draw: st.DrawFn) -> list[Message]:
 
 @modest
 @given(life(), st.data())
-def test_heartbeats_in_any_order_leave_the_newest_sample(
+def test_after_a_birth_heartbeats_in_any_order_leave_its_newest_sample(
     told: list[Message], data: st.DataObject
 ) -> None:
     heartbeats = [m for m in told if isinstance(m, Heartbeat)]
     repeats = data.draw(st.lists(st.sampled_from(heartbeats), max_size=5))
-    state = hear_all(data.draw(st.permutations([*heartbeats, *repeats])))
-    newest = max(heartbeats, key=lambda h: h.at)
+    born = [m for m in told if isinstance(m, DeviceStatus) and m.reason is Farewell.BIRTH][-1]
+    state = hear_all([born, *data.draw(st.permutations([*heartbeats, *repeats]))])
+    newest = max((h for h in heartbeats if h.boot_id == born.boot_id), key=lambda h: h.seq)
     assert (state.boot_id, state.seq, state.heartbeat_at) == (newest.boot_id, newest.seq, newest.at)
     assert state.score == _score(newest)
     assert state.sample == newest

@@ -23,6 +23,15 @@ def test_a_missing_directory_is_made_for_its_owner_only(data_directory: Path) ->
         assert directory.stat().st_mode & 0o066 == 0
 
 
+@pytest.mark.parametrize("mode", [0o1777, 0o755])
+def test_the_mode_of_a_directory_that_was_there_stays(data_directory: Path, mode: int) -> None:
+    shared = data_directory / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    with owned(shared):
+        assert shared.stat().st_mode & 0o7777 == mode
+
+
 def test_a_file_in_its_place_is_refused(data_directory: Path) -> None:
     (data_directory / "file").touch()
     with pytest.raises(ConfigError, match="can't be used"), owned(data_directory / "file"):
