@@ -91,12 +91,14 @@ async def test_a_crashed_child_is_started_again_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RESTART_FIRST_S", 0.01)
-    async with Supervisor(tmp_path) as supervisor:
+    told: list[str] = []
+    async with Supervisor(tmp_path, told.append) as supervisor:
         await supervisor.start(child("a", SLEEPER))
         first = supervisor.pids()["a"]
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: supervisor.pids().get("a", first) != first)
         assert supervisor.restarts() == {"a": 1}
+    assert told == ["a was ended by SIGKILL; it is started again"]
     assert "was ended by SIGKILL" in log_of(tmp_path, "a")
 
 
