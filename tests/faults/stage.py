@@ -72,7 +72,7 @@ class Stage:
 
     def letters(self) -> list[tuple[str, str]]:
         """Topic and reason of every dead letter, oldest first."""
-        return [*self.rows("SELECT topic, reason FROM dead_letters ORDER BY id")]  # type: ignore[list-item]
+        return [*self.rows("SELECT topic, reason FROM dead_letters ORDER BY id")]
 
     def next_seq(self) -> int:
         return next(self._numbers)

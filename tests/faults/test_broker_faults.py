@@ -109,9 +109,9 @@ async def test_a_broker_that_forgot_gets_no_stale_acknowledgement(
         start_proxy(mosquitto.port) as proxy,
         arena(tmp_path, mosquitto, database_url, seed, ingest_url=proxy.url) as scene,
     ):
-        async with handlers_first(scene):
-            with held_lock(database_url, LOCK_LAST_STATEMENT):
-                await eventually(lambda: waiting_for_locks(database_url) > 0)
+        with held_lock(database_url, LOCK_LAST_STATEMENT):
+            await eventually(lambda: waiting_for_locks(database_url) > 0)
+            async with handlers_first(scene):
                 mosquitto.kill()
                 mosquitto.forget()
                 mosquitto.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from fleet_core.contract.topics import DEVICE_HEARTBEAT
 from fleet_core.runtime.mqtt import Address, Publication, connect
@@ -80,7 +81,7 @@ async def test_a_held_lock_makes_statements_time_out(
     seed: int,
 ) -> None:
     """The batch waits for the lock, times out and waits again."""
-    timeout = {"database_statement_timeout_s": 1}
+    timeout: dict[str, Any] = {"database_statement_timeout_s": 1}
     async with arena(tmp_path, mosquitto, fragile_url, seed, **timeout) as scene:
         with held_lock(fragile_url, "LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE"):
             await eventually(lambda: scene.ingest.logged("waiting for the registry"))
@@ -227,7 +228,10 @@ async def test_devices_that_died_during_an_outage_are_noticed_after_it(
     seed: int,
 ) -> None:
     """With nobody left to speak, nothing but the clock can tell that the platform hears again."""
-    settings = {"presence_late_after_intervals": 2, "presence_offline_after_intervals": 3}
+    settings: dict[str, Any] = {
+        "presence_late_after_intervals": 2,
+        "presence_offline_after_intervals": 3,
+    }
     async with arena(tmp_path, mosquitto, fragile_url, seed, **settings) as scene:
         scene.fleet.pause()
         postgres.stop()

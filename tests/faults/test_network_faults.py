@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,20 +22,22 @@ TEARS = 6
 FLAPS = 12
 SLOW_BYTES_PER_S = 2048
 NOTICED_S = 11
-"""A heartbeat of the process (1 s), its PUBACK that does not come (3 s), a listener's word (6 s)."""
-MATTERS = {
+"""A heartbeat of the process (1 s), its PUBACK that never comes (3 s), a listener's word (6 s)."""
+NOTICED_IN_S = 8
+"""A reset under uvloop was once noticed only when a PUBACK was missed, after ten seconds."""
+MATTERS: dict[str, Any] = {
     "presence_late_after_intervals": NOTICED_S,
     "presence_offline_after_intervals": NOTICED_S,
 }
 
 
 async def test_a_black_hole_for_twice_the_keepalive(
-    broker: RunningBroker, database_url: str, tmp_path: Path, seed: int
+    mosquitto: RunningBroker, database_url: str, tmp_path: Path, seed: int
 ) -> None:
     """Whoever is in the hole notices by itself, and devices are not blamed for its silence."""
     async with (
-        start_proxy(broker.port) as proxy,
-        arena(tmp_path, broker, database_url, seed, ingest_url=proxy.url, **MATTERS) as scene,
+        start_proxy(mosquitto.port) as proxy,
+        arena(tmp_path, mosquitto, database_url, seed, ingest_url=proxy.url, **MATTERS) as scene,
     ):
         proxy.black_hole()
         await after(2 * KEEPALIVE_S + 1)
@@ -60,7 +63,7 @@ async def test_resets_in_the_middle_of_packets(
         for _ in range(TEARS):
             connections = len(proxy.connections)
             line.tear_after_packets = source.randrange(30)
-            await eventually(lambda before=connections: len(proxy.connections) > before, 20)
+            await proxy.has_carried(connections + 1)
         line.tear_after_packets = None
         await scene.settle()
         assert not any(seen.stale_ids for seen in proxy.connections)
@@ -141,5 +144,5 @@ async def test_a_large_burst_through_a_torn_line_arrives_once(
         async with connect(Address.parse(mosquitto.url), "burst", clean_session=True) as sender:
             await sender.publish_all(burst)
         query = "SELECT count(*) FROM heartbeats WHERE boot_id = %s"
-        await eventually(lambda: scene.count(query, BOOT) == count, 20)
+        await eventually(lambda: scene.count(query, BOOT) == count, NOTICED_IN_S)
         assert not any(seen.stale_ids for seen in proxy.connections)
