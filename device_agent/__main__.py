@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from device_agent import config, logs
+from device_agent import config, cpu, logs
 from device_agent.agent import Agent
 from device_agent.connectors import ConnectorWatch, Provider, StaticFile
 from device_agent.data_directory import DataDirectory, default_path
@@ -91,6 +91,7 @@ async def _live(
         device_id=identity.device_id,
         interval_s=settings.heartbeat_interval_s,
         spool_heartbeats=settings.spool.heartbeats or once,
+        measured_after_s=cpu.WINDOW_MIN_S,
     )
     machine = Machine(machine_settings, spool, host.sample, present())
     machine.add_event("agent.started", present(), data={"version": agent_version()})
@@ -99,7 +100,7 @@ async def _live(
     observer = first_receipt if once else Observer()
     agent = Agent(identity.device_id, identity.address, machine, host, observer=observer)
     if once:
-        loop.call_later(RECEIPT_TIMEOUT_S, stop.set)
+        loop.call_later(RECEIPT_TIMEOUT_S, first_receipt.give_up)
     await agent.run(stop)
     return first_receipt.exit_code if once else 0
 
@@ -115,7 +116,7 @@ def _host(settings: config.Settings) -> ThisMachine:
     if socket_path:
         pattern, label = section.docker_name_pattern, section.docker_type_label
         providers.append(DockerSocket(Path(socket_path), pattern, label))
-    probe = MetricsProbe(settings.disk_path)
+    probe = MetricsProbe(settings.disk_path, present())
     watch = ConnectorWatch(providers)
     return ThisMachine(probe, watch, section.poll_interval_s, settings.stack_version)
 

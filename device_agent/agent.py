@@ -4,6 +4,7 @@
   PUBACK, then let live and replayed messages go out side by side, each in a bounded lane.
 - A lane that is full loses the message, not the record: it is in the spool and comes again.
 - After a loss the next attempt waits for the backoff, which begins anew once a session has lasted.
+  Time spent on trying to connect is no session.
 - To stop: goodbye, its PUBACK, DISCONNECT, all within `STOP_TIMEOUT_S`. A session that ends in any
   other way is cut, so that the broker speaks the will and nobody stays online by mistake.
 """
@@ -24,6 +25,7 @@ from device_agent.machine import Machine
 from device_agent.moment import MomentClock, present
 from device_agent.observer import Observer
 from device_agent.records import Outgoing
+from device_agent.takeover import ShortSessions
 from fleet_core.contract.codec import decode_as
 from fleet_core.contract.errors import InvalidTopic, Rejected, Unavailable
 from fleet_core.contract.messages import Connector, Receipt
@@ -84,6 +86,8 @@ class Agent:
         self._observer = observer or Observer()
         self._connect = connect
         self._connection: mqtt.Connection | None = None
+        self._began_s: float | None = None
+        self._short_sessions = ShortSessions()
         self._live: asyncio.Queue[Outgoing] = asyncio.Queue(LANE_LIMIT)
         self._replayed: asyncio.Queue[Outgoing] = asyncio.Queue(LANE_LIMIT)
         self._wake = asyncio.Event()
@@ -112,21 +116,35 @@ class Agent:
 
     async def _stay_connected(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            began_s = self._clock().elapsed_s
+            self._began_s = None
             try:
                 await self._session(stop)
             except Unavailable as error:
                 logger.warning("agent.disconnected", extra=fields(reason=error))
+                self._on_lost()
                 self._observer.disconnected(error)
-            if self._clock().elapsed_s - began_s >= STABLE_SESSION_S:
-                self._delays.reset()
             await _wait(stop, self._delays.next_s())
+
+    def _on_lost(self) -> None:
+        """A session or an attempt at one is over; only what was connected counts as a session."""
+        if self._began_s is None:
+            return
+        now_s = self._clock().elapsed_s
+        lasted_s = now_s - self._began_s
+        if lasted_s >= STABLE_SESSION_S:
+            self._delays.reset()
+        if self._short_sessions.lost(lasted_s, now_s):
+            reason = (
+                "the connection is taken away again and again: "
+                f"is another agent running as {self._device_id}?"
+            )
+            logger.warning("agent.contested", extra=fields(reason=reason))
 
     async def _session(self, stop: asyncio.Event) -> None:
         will = self._machine.on_connecting(self._clock())
         async with self._connect(self._address, self._device_id, will=will) as connection:
             self._live, self._replayed = asyncio.Queue(LANE_LIMIT), asyncio.Queue(LANE_LIMIT)
-            self._connection = connection
+            self._connection, self._began_s = connection, self._clock().elapsed_s
             try:
                 await self._converse(connection, stop)
             except BaseException:
@@ -165,6 +183,9 @@ class Agent:
         while True:
             self._wake.clear()
             self._enqueue(self._machine.on_tick(self._clock()))
+            silence_s = self._machine.take_silence_s(self._clock())
+            if silence_s is not None:
+                logger.warning("agent.unreceipted", extra=fields(reason=no_receipt(silence_s)))
             due_s = self._machine.next_due_s(self._clock())
             await _wait(self._wake, max(due_s, TICK_MIN_S))
 
@@ -213,6 +234,11 @@ class Agent:
     def _on_connectors(self, connectors: Sequence[Connector]) -> None:
         self._machine.on_connectors(connectors, self._clock())
         self._wake.set()
+
+
+def no_receipt(silence_s: float) -> str:
+    """What to tell an operator whose device gets no receipt."""
+    return f"no receipt for {silence_s:.0f} s: is this device registered? (fleet device list)"
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

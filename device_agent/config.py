@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from device_agent.data_directory import ELSEWHERE
 from fleet_core.contract.errors import ConfigError
 
 INTERVAL_MIN_S = 10
@@ -73,7 +74,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(file: Path | None, data_path: Path, environment: Mapping[str, str]) -> Settings:
     """The settings in force. Raises `ConfigError` with what to change."""
     path = file or data_path / FILE_NAME
-    document = _read(path) if file or path.exists() else {}
+    found = _read(path, optional=file is None)
+    document = found or {}
     for name, key in _NAMES.items():
         if environment.get(name):
             document[key] = environment[name]
@@ -83,18 +85,24 @@ def load(file: Path | None, data_path: Path, environment: Mapping[str, str]) -> 
         settings = msgspec.convert(document, Settings)
         re.compile(settings.connectors.docker_name_pattern)
     except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{path if file or path.exists() else 'configuration'}: {error}"
-        ) from error
+        raise ConfigError(f"{'configuration' if found is None else path}: {error}") from error
     except re.error as error:
         raise ConfigError(f"connectors.docker_name_pattern: {error}") from error
     return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, optional: bool) -> dict[str, Any] | None:
+    """What the file says; None where there is none and there need not be one."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
+    except PermissionError as error:
+        hint = f": {ELSEWHERE}" if optional else ""
+        raise ConfigError(f"{path} can't be read ({error.strerror}){hint}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if optional:
+            return None
+        raise ConfigError(f"{path} can't be read: {error}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
 

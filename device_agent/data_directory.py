@@ -1,6 +1,7 @@
 """The agent's directory on the device: who it is, where it belongs, and what it still owes.
 
-- `device-id`, `management-url`: written once, at the first start, atomically.
+- `device-id`: written once, at the first start. `management-url`: then, and when a code names
+  another broker. Both atomically.
 - `spool.sqlite3`: records without a receipt. `device-config.json` is reserved for configuration.
 - `lock`: held while an agent runs, so that no second one uses the same identity.
 - The directory is readable by its owner only.
@@ -17,6 +18,8 @@ from fleet_core.contract.errors import ConfigError
 SYSTEM_PATH = Path("/var/lib/mqtt-fleet-agent")
 DIRECTORY_NAME = "mqtt-fleet-agent"
 FILE_LIMIT_BYTES = 4096
+ELSEWHERE = "name another directory with --data-dir or FLEET_AGENT_DATA_DIR"
+"""How to go on where this directory is not the right one."""
 
 
 def default_path(home: Path, state_home: str, *, root: bool) -> Path:
@@ -32,16 +35,17 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.chmod(0o700)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # a mode that others chose stays
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigError(f"the data directory {path} can't be used: {error}") from error
+            raise ConfigError(
+                f"the data directory {path} can't be used ({error}): {ELSEWHERE}"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise ConfigError(f"another agent is running on {path}") from error
+            raise ConfigError(f"another agent is running on {path}: {ELSEWHERE}") from error
 
     @property
     def spool_path(self) -> Path:

@@ -1,22 +1,28 @@
 """Who this device is and which broker it belongs to, settled once and kept in the data directory.
 
-- The device id: the file `device-id`, or else `DEVICE_ID`, or else the enrolment code. What is
-  kept wins over a code; a `DEVICE_ID` that contradicts either is refused.
-- The broker: `MANAGEMENT_URL`, or else the file `management-url`, or else the code's.
+- The device id: the file `device-id`, or else the enrolment code, or else `DEVICE_ID`. Whatever
+  contradicts what is kept is refused; so is a `DEVICE_ID` that contradicts the code.
+- The broker: `MANAGEMENT_URL`, which is not kept, or else the code's, or else the file
+  `management-url`. So a new code for the same device moves it to another broker, and says so.
 - Until devices and brokers can prove who they are, only a broker on this machine is accepted.
 """
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from device_agent.config import Settings
-from device_agent.data_directory import DataDirectory
+from device_agent.data_directory import ELSEWHERE, DataDirectory
+from device_agent.logs import fields
 from fleet_core.contract.enrolment import EnrolmentCode, decode_code
 from fleet_core.contract.errors import ConfigError, InvalidPayload
 from fleet_core.contract.topics import Kind, is_valid_id
 from fleet_core.rules.loopback import is_loopback
 from fleet_core.runtime.mqtt import Address
+
+logger = logging.getLogger(__name__)
 
 ID_FILE = "device-id"
 URL_FILE = "management-url"
@@ -33,16 +39,23 @@ def settle(settings: Settings, directory: DataDirectory) -> Identity:
     """Find out, check, and keep what is new. Raises `ConfigError` with what is missing."""
     code = _code(settings.registration_token)
     kept_id, kept_url = directory.read(ID_FILE), directory.read(URL_FILE)
+    if code and kept_id and code.device_id != kept_id:
+        raise ConfigError(
+            f"{directory.path} belongs to the device {kept_id[:80]!r}, but REGISTRATION_TOKEN is "
+            f"for {code.device_id!r}: {ELSEWHERE}, or leave REGISTRATION_TOKEN out"
+        )
     device_id = _device_id(settings.device_id, kept_id, code)
-    url = settings.management_url or kept_url or (code.url if code else "")
+    url = settings.management_url or (code.url if code else kept_url)
     if not url:
         raise ConfigError("which broker? Set MANAGEMENT_URL=mqtt://host:port or REGISTRATION_TOKEN")
     address = Address.parse(url)
     require_loopback(address)
     if kept_id is None:
         directory.write(ID_FILE, device_id)
-    if kept_url is None and not settings.management_url:
+    if url != kept_url and not settings.management_url:
         directory.write(URL_FILE, url)
+        if kept_url is not None:
+            logger.info("agent.moved", extra=fields(device=device_id, broker=url, was=kept_url))
     return Identity(device_id, address)
 
 

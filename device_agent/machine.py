@@ -5,6 +5,7 @@
   will is handed out before it, so a late will never speaks for a newer session.
 - One `seq` per boot numbers heartbeats and events. It is used up even when a record can't be kept.
 - The first publication of a connection is the birth; then a heartbeat with info; then the spool.
+  The first heartbeat of a boot waits until there is something to measure; so does the spool.
 - A live heartbeat never waits: it goes out at once, in the window or not (`replay.py`).
 - A record leaves the spool when exactly it is receipted, or counted when there is no room for it.
 - While there is no connection, heartbeats are kept at their interval: a gap in a link is not a gap
@@ -50,6 +51,10 @@ DROP_REPORT_INTERVAL_S = 60.0
 """At least this long between two events that report dropped records."""
 UNKEPT_LIMIT = 100
 """Events the spool could not keep that wait to be published once, unkept."""
+SILENCE_S = 30.0
+"""This long without a receipt for what was sent, and the platform may not know the device."""
+SILENCE_REPORT_INTERVAL_S = 3600.0
+"""At least this long between two reports of it."""
 
 _SEVERITIES = {
     ConnectorStatus.RUNNING: Severity.INFO,
@@ -59,11 +64,13 @@ _SEVERITIES = {
 
 
 class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator decides about a device."""
+    """What an operator decides about a device. `measured_after_s`: how long after the start the
+    first heartbeat has something to say."""
 
     device_id: str
     interval_s: int = 30
     spool_heartbeats: bool = True
+    measured_after_s: float = 0.0
 
 
 class Machine:
@@ -87,7 +94,9 @@ class Machine:
         self._seq = 0
         self._connected = False
         self._heartbeat_due_s = now.elapsed_s + settings.interval_s
+        self._measured_at_s = now.elapsed_s + settings.measured_after_s
         self._report_after_s = now.elapsed_s
+        self._silence_after_s = now.elapsed_s
         self._read_after_s = now.elapsed_s
         self._info: DeviceInfo | None = None
         self._connectors: dict[str, ConnectorStatus] | None = None
@@ -108,10 +117,13 @@ class Machine:
         """The session is up: the birth, which must arrive first, and a heartbeat."""
         self._connected = True
         self._replay.restart()
-        self._read_after_s = now.elapsed_s
+        self._read_after_s = max(now.elapsed_s, self._measured_at_s)
         self._info = None
-        self._heartbeat_due_s = now.elapsed_s + self._settings.interval_s
         birth = Outgoing(self._status(Presence.ONLINE, Farewell.BIRTH, now))
+        if now.elapsed_s < self._measured_at_s:
+            self._heartbeat_due_s = self._measured_at_s
+            return [birth]
+        self._heartbeat_due_s = now.elapsed_s + self._settings.interval_s
         return [birth, *self._beat(now)]
 
     def on_disconnected(self) -> None:
@@ -131,6 +143,7 @@ class Machine:
 
     def on_receipt(self, receipt: Receipt) -> None:
         """These records are in the platform's database: they are never sent again."""
+        self._replay.answered()
         for position in self._spool.remove(receipt.boot_id, receipt.ranges):
             self._replay.forget(position)
 
@@ -169,6 +182,16 @@ class Machine:
     def goodbye(self, now: Moment) -> Outgoing:
         """The session ends on purpose: the last word of it."""
         return Outgoing(self._status(Presence.OFFLINE, Farewell.GOODBYE, now))
+
+    def take_silence_s(self, now: Moment) -> float | None:
+        """How long what is sent has stayed without any receipt; None when that needs no report."""
+        since_s = self._replay.unanswered_since_s
+        if not self._connected or since_s is None or now.elapsed_s < self._silence_after_s:
+            return None
+        if now.elapsed_s - since_s < SILENCE_S:
+            return None
+        self._silence_after_s = now.elapsed_s + SILENCE_REPORT_INTERVAL_S
+        return now.elapsed_s - since_s
 
     def next_due_s(self, now: Moment) -> float:
         """Seconds until `on_tick` has something to do; 0 when it has now."""

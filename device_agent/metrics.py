@@ -1,8 +1,8 @@
 """What the machine measures of itself: processor, memory, disk, network, uptime (psutil).
 
-Percent is 0 to 100 and is clamped to it; sizes are bytes. CPU % and network rates are averages
-since the sample before; the first sample has no rates. A disk that can't be asked keeps the last
-answer, so that a heartbeat goes out all the same.
+Percent is 0 to 100 and is clamped to it; sizes are bytes. CPU % (`cpu.py`) and network rates are
+averages since the sample before; the first sample has no rates. A disk that can't be asked keeps
+the last answer, so that a heartbeat goes out all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import msgspec
 import psutil
 
+from device_agent.cpu import CpuWindow
 from device_agent.logs import fields
 from device_agent.moment import Moment
 from fleet_core.contract.errors import ConfigError
@@ -31,7 +32,7 @@ class _Disk(msgspec.Struct, frozen=True):
 class MetricsProbe:
     """Samples this machine. Raises `ConfigError` when `disk_path` can't be asked at the start."""
 
-    def __init__(self, disk_path: str) -> None:
+    def __init__(self, disk_path: str, now: Moment) -> None:
         self._disk_path = disk_path
         try:
             self._disk = _ask_disk(disk_path)
@@ -39,14 +40,14 @@ class MetricsProbe:
             raise ConfigError(f"disk_path {disk_path!r} can't be measured: {error}") from error
         self._disk_failing = False
         self._traffic: tuple[float, int, int] | None = None
-        psutil.cpu_percent()
+        self._cpu = CpuWindow(now.elapsed_s)
 
     def sample(self, now: Moment) -> Metrics:
         """The state of the machine now."""
         memory, disk = psutil.virtual_memory(), self._disk_usage()
         received, sent = self._rates(now.elapsed_s)
         return Metrics(
-            cpu_percent=_percent(psutil.cpu_percent()),
+            cpu_percent=_percent(self._cpu.percent(now.elapsed_s)),
             ram_percent=_percent(memory.percent),
             disk_percent=_percent(disk.percent),
             cpu_count=psutil.cpu_count(),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from device_agent.agent import no_receipt
+from device_agent.logs import fields
 from device_agent.machine import Machine
 from device_agent.observer import Observer
 from device_agent.records import Outgoing
 from fleet_core.contract.errors import Unavailable
 from fleet_core.contract.messages import Receipt
+
+logger = logging.getLogger(__name__)
 
 RECEIPT_TIMEOUT_S = 15.0
 EXIT_OK = 0
@@ -17,12 +22,26 @@ EXIT_UNREACHABLE = 9
 
 
 class FirstReceipt(Observer):
-    """Stops the agent when its first live record is receipted, or its connection fails."""
+    """Stops the agent when its first live record is receipted, when its connection fails, or when
+    somebody gives up waiting."""
 
     def __init__(self, machine: Machine, stop: asyncio.Event) -> None:
-        self.exit_code = EXIT_TIMEOUT
+        self.exit_code = EXIT_UNREACHABLE
         self._machine, self._stop = machine, stop
         self._seq: int | None = None
+
+    def connected(self) -> None:
+        self.exit_code = EXIT_TIMEOUT
+        logger.info("once.waiting", extra=fields(timeout_s=RECEIPT_TIMEOUT_S))
+
+    def give_up(self) -> None:
+        """`RECEIPT_TIMEOUT_S` after the start: say what is missing, and stop."""
+        if self._stop.is_set():
+            return
+        if self.exit_code == EXIT_TIMEOUT:
+            reason = no_receipt(RECEIPT_TIMEOUT_S)
+            logger.warning("once.unreceipted", extra=fields(reason=reason))
+        self._stop.set()
 
     def disconnected(self, _error: Unavailable) -> None:
         if not self._stop.is_set():

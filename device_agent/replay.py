@@ -6,6 +6,7 @@
 - Without a receipt it is sent again after 30 s, then 60, 120, 240, and every 300 s, when nothing
   that was never sent is left to send.
 - Live records are sent at once and take a place even where the window is full.
+- Any receipt is an answer: since when there has been none is known, too.
 
 A position is the spool's own number of a record; time is `Moment.elapsed_s`.
 """
@@ -29,6 +30,7 @@ class Replay:
     def restart(self) -> None:
         """A new connection: everything in the spool is to be sent again, at once."""
         self.cursor = 0
+        self.unanswered_since_s: float | None = None
         # Each level has one timeout, so its insertion order is its order of falling due.
         self._due_s: tuple[dict[int, float], ...] = tuple({} for _ in RECEIPT_TIMEOUTS_S)
         self._window: dict[int, float] = {}
@@ -40,6 +42,12 @@ class Replay:
         level = min(level + 1, len(RECEIPT_TIMEOUTS_S) - 1)
         self._due_s[level][position] = now_s + RECEIPT_TIMEOUTS_S[level]
         self._window[position] = now_s + RECEIPT_TIMEOUTS_S[0]
+        if self.unanswered_since_s is None:
+            self.unanswered_since_s = now_s
+
+    def answered(self) -> None:
+        """A receipt came, whatever it is for: somebody reads what is sent here."""
+        self.unanswered_since_s = None
 
     def forget(self, position: int) -> None:
         """The record at `position` is receipted, or no longer there."""

@@ -1,20 +1,23 @@
 """A device in forty lines: `python examples/device.py mqtt://127.0.0.1:1883 greenhouse-1`.
 
-Register it first: `fleet device register --id greenhouse-1`. It reports a temperature as a custom
-metric, keeps what is not receipted in memory, and says goodbye on Ctrl-C.
+Register it first: `fleet device register greenhouse-1 --site garden`; `fleet device list` shows it.
+It reports a temperature as a custom metric, keeps what is not receipted in memory, and says goodbye
+on Ctrl-C.
 """  # noqa: INP001 (a script, not a package)
 
+import argparse
 import asyncio
 import random
 import signal
-import sys
 from collections.abc import Callable, Sequence
 
+from device_agent import logs
 from device_agent.agent import Agent
 from device_agent.host import Sample
 from device_agent.machine import Machine, MachineSettings
 from device_agent.moment import Moment, present
 from device_agent.spool import MemoryStorage, Spool
+from fleet_core.contract.errors import ConfigError
 from fleet_core.contract.messages import Connector, Metrics
 from fleet_core.runtime.mqtt import Address
 
@@ -43,4 +46,12 @@ async def main(url: str, device_id: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    parser = argparse.ArgumentParser(description="One device of a fleet, as an example.")
+    parser.add_argument("url", metavar="URL", help="the broker, such as mqtt://127.0.0.1:1883")
+    parser.add_argument("device_id", metavar="DEVICE", help="a registered id, such as greenhouse-1")
+    options = parser.parse_args()
+    logs.set_up()
+    try:
+        asyncio.run(main(options.url, options.device_id))
+    except ConfigError as error:
+        parser.error(str(error))

@@ -22,6 +22,7 @@ from device_agent import logs
 from device_agent.identity import require_loopback
 from fleet_core.contract.errors import ConfigError
 from fleet_core.runtime.mqtt import Address
+from fleet_core.runtime.parent import end_with_parent
 from simulator.fleet import Fleet, FleetSettings
 from simulator.journal import Journal
 from simulator.roster import PREFIX_PATTERN, SimulatedDevice, roster
@@ -35,6 +36,8 @@ FILES_BESIDE = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     options = _parser().parse_args(arguments)
+    if options.exit_with_parent:
+        end_with_parent()
     devices = roster(
         options.devices,
         options.seed,
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--for", type=_number(float, 0.1, 1e7), dest="duration_s", metavar="SECONDS")
     add("--journal", type=Path, metavar="FILE", help="append what was sent, acked, receipted")
     add("--list", action="store_true", help="write the roster as JSON lines and end")
+    add("--exit-with-parent", action="store_true", help="end when the starting process ends")
     add("--prefix", type=_prefix, default="sim", metavar="WORD")
     return parser
 

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -45,6 +46,8 @@ pytestmark = pytest.mark.mosquitto
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEVICE = "gw-0001"
 MEMORY_LIMIT_BYTES = 45_000_000
+CPU_TOLERANCE_PERCENT = 35.0
+"""What two measures of one second may differ by on a small machine that others load as well."""
 
 
 @pytest.fixture
@@ -259,8 +262,25 @@ async def test_once_without_a_broker_says_so(broker: RunningBroker, agent: Agent
 
 
 async def test_once_without_a_receipt_times_out(broker: RunningBroker, agent: AgentProcess) -> None:
+    began_s = time.monotonic()
     agent.start("--once")
     assert await eventually(lambda: agent.process.poll(), timeout_s=25) == 6
+    assert 15 <= time.monotonic() - began_s < 18
+    assert "no receipt for 15 s: is this device registered? (fleet device list)" in agent.log_text()
+
+
+async def test_the_first_heartbeat_does_not_measure_the_agent_s_own_start(
+    broker: RunningBroker, agent: AgentProcess
+) -> None:
+    async with platform(broker) as there:
+        agent.start()
+        birth = (await eventually(there.statuses))[0]
+        psutil.cpu_percent()
+        beat = (await eventually(there.heartbeats))[0]
+        outside_percent = psutil.cpu_percent()
+        waited_s = (beat.at - birth.at).total_seconds()
+        assert 0.5 <= waited_s <= 1.5, "a window worth the name, and promptly all the same"
+        assert beat.metrics.cpu_percent <= outside_percent + CPU_TOLERANCE_PERCENT
 
 
 async def test_an_enrolment_code_is_enough_and_needed_once(
@@ -273,6 +293,20 @@ async def test_an_enrolment_code_is_enough_and_needed_once(
         assert agent.end(signal.SIGINT) == 0
         agent.start(environment={})
         await eventually(lambda: len({s.boot_id for s in there.statuses()}) == 2)
+
+
+async def test_a_code_for_another_device_is_refused(
+    broker: RunningBroker, agent: AgentProcess
+) -> None:
+    async with platform(broker) as there:
+        agent.start()
+        await eventually(there.heartbeats)
+        agent.end(signal.SIGTERM)
+    code = encode_code(EnrolmentCode(broker.url, "gw-0002"))
+    agent.start(environment={"REGISTRATION_TOKEN": code})
+    assert agent.process.wait(10) == 2
+    assert f"{agent.directory} belongs to the device '{DEVICE}'" in agent.log_text()
+    assert "Traceback" not in agent.log_text()
 
 
 @pytest.mark.parametrize(
@@ -321,6 +355,45 @@ async def test_the_example_is_a_device(broker: RunningBroker, tmp_path: Path) ->
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         await eventually(lambda: there.statuses()[-1].reason is Farewell.GOODBYE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "the following arguments are required: URL, DEVICE"),
+        (("http://127.0.0.1", DEVICE), "is no broker URL"),
+    ],
+)
+def test_the_example_agent_explains_its_arguments(arguments: tuple[str, ...], reason: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, str(REPOSITORY / "examples/device.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("usage: device.py")
+    assert reason in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_simulator_ends_with_the_process_that_started_it(
+    broker: RunningBroker, tmp_path: Path
+) -> None:
+    program = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+    simulator = ["-m", "simulator", "--url", broker.url, "--devices", "1", "--exit-with-parent"]
+    async with platform(broker) as there:
+        with running(tmp_path / "parent.log", "-c", program, *simulator) as parent:
+            await eventually(there.heartbeats)
+            (child,) = psutil.Process(parent.pid).children()
+            parent.kill()
+            try:
+                await eventually(lambda: there.statuses()[-1].reason is Farewell.GOODBYE)
+            finally:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
 
 
 async def test_the_simulator_is_many_devices(broker: RunningBroker, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fleet_core.contract.enrolment import decode_code
 from fleet_core.contract.messages import (
     Chunk,
     DeviceHealth,
+    DeviceInfo,
     ErrorBody,
     LiveDevice,
     Request,
@@ -33,6 +34,7 @@ from fleet_core.contract.messages import (
 )
 from fleet_core.contract.operations import (
     OPERATIONS,
+    DeviceDetail,
     DeviceList,
     DevicePage,
     DeviceRow,
@@ -190,15 +192,15 @@ async def fleet(broker_url: str, *arguments: str, **environment: str) -> Finishe
 
 
 class Terminal:
-    """A pseudo-terminal of 120 by 30 for stdout."""
+    """A pseudo-terminal of `columns` by 30 for stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int) -> None:
         import fcntl
         import struct
         import termios
 
         self._master, self.slave = os.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
         self._data = b""
         asyncio.get_running_loop().add_reader(self._master, self._read)
 
@@ -217,8 +219,8 @@ class Terminal:
 
 
 @contextlib.asynccontextmanager
-async def terminal() -> AsyncIterator[Terminal]:
-    opened = Terminal()
+async def terminal(columns: int = 120) -> AsyncIterator[Terminal]:
+    opened = Terminal(columns)
     try:
         yield opened
     finally:
@@ -401,6 +403,76 @@ async def test_registration_prints_a_line_to_run(broker: RunningBroker) -> None:
     assert decode_code(line.split()[0].partition("=")[2]).device_id == "gw-77"
 
 
+def detail_of(row: DeviceRow) -> DeviceDetail:
+    return DeviceDetail(
+        device=row,
+        owner="",
+        tenant="default",
+        lifecycle="active",
+        registered_at=AT,
+        info=DeviceInfo(),
+        metrics=None,
+        connectors=[],
+        interval_s=None,
+        boot_id=None,
+        session=None,
+        clock_skewed=False,
+        events=[],
+    )
+
+
+async def test_the_install_line_is_whole_on_a_narrow_terminal(broker: RunningBroker) -> None:
+    def answer(request: Request) -> list[Chunk]:
+        if request.operation == "device.show":
+            shown = detail_of(device(1, device_id=request.params["device_id"]))
+            return whole(request, Response(result=shown))
+        registered = [new["device_id"] for new in request.params["devices"]]
+        return whole(request, Response(result={"registered": registered}))
+
+    identity = "gateway-" + "x" * 55
+    commands = (
+        ("register", "Gateway", "--site", "berlin", "--id", identity),
+        ("install", identity),
+    )
+    lines = []
+    async with platform(broker, answer), terminal(columns=40) as screen:
+        for words in commands:
+            screen._data = b""
+            process = await start_fleet(broker.url, "device", *words, stdout=screen.slave)
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+            await eventually(lambda: "fleet-agent run\r\n" in screen.text)
+            lines.append(screen.text.splitlines()[-1])
+            assert screen.text.count("fleet1.") == 1
+    assert lines[0] == lines[1]
+    token = lines[0].removeprefix("REGISTRATION_TOKEN=").removesuffix(" fleet-agent run")
+    assert decode_code(token).device_id == identity
+
+
+async def test_install_prints_the_line_of_a_registered_device(broker: RunningBroker) -> None:
+    def answer(request: Request) -> list[Chunk]:
+        return whole(request, Response(result=detail_of(device(1))))
+
+    async with platform(broker, answer):
+        document = json.loads((await fleet(broker.url, "device", "install", "gw-0001")).out)
+        name = await fleet(broker.url, "device", "install", "gw-0001", "-o", "name")
+    code = decode_code(document["registration_token"])
+    assert (code.device_id, code.url) == ("gw-0001", broker.url)
+    assert name.out == "gw-0001\n"
+
+
+async def test_install_of_an_unknown_device_is_not_found(broker: RunningBroker) -> None:
+    async with platform(broker, refusal("not_found")):
+        ended = await fleet(broker.url, "device", "install", "gw-1")
+    assert (ended.code, ended.out) == (3, "")
+
+
+async def test_a_conflict_says_how_to_get_the_line_again(broker: RunningBroker) -> None:
+    async with platform(broker, refusal("conflict")):
+        ended = await fleet(broker.url, "device", "register", "Gateway 1", "--site", "berlin")
+    assert ended.code == 5
+    assert "fleet device install gateway-1" in ended.error["hint"]
+
+
 async def test_a_reader_that_has_enough_ends_it_quietly(broker: RunningBroker) -> None:
     async with platform(broker, fleet_of(3000)):
         reading, writing = os.pipe()
@@ -506,18 +578,122 @@ async def test_watch_on_a_terminal_is_live_until_interrupted(broker: RunningBrok
         await eventually(lambda: screen.text.rindex("\x1b[?25h") > screen.text.rindex("\x1b[?25l"))
 
 
-async def test_the_broker_going_away_ends_a_watch(tmp_path: Path) -> None:
+async def test_a_watch_survives_a_broker_that_goes_away(tmp_path: Path) -> None:
     with start_mosquitto(tmp_path) as own:
-        async with publisher(own) as there:
-            await there.publish(live(1, DeviceHealth.ONLINE))
-            process = await start_fleet(own.url, "device", "watch")
-            assert process.stdout is not None
-            await process.stdout.readline()
+        address = Address.parse(own.url)
+        async with connect(address, "service.presence", clean_session=True) as there:
+            await there.publish_all([live(1, DeviceHealth.ONLINE), live(2, DeviceHealth.ONLINE)])
+        process = await start_fleet(own.url, "device", "watch")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = [json.loads(await process.stdout.readline()) for _ in range(2)]
         own.kill()
+        note = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
         own.start()
+        async with connect(address, "service.presence", clean_session=True) as there:
+            # one picture as it was, and one that is new
+            await there.publish_all([live(1, DeviceHealth.ONLINE), live(2, DeviceHealth.OFFLINE)])
+            row = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert {row["device_id"] for row in first} == {"gw-1", "gw-2"}
+    assert (note["code"], note["message"]) == ("connection_lost", "connection lost, reconnecting")
+    assert (row["device_id"], row["status"]) == ("gw-2", "offline")
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+async def test_a_watch_on_a_terminal_says_that_it_is_reconnecting(tmp_path: Path) -> None:
+    with start_mosquitto(tmp_path) as own:
+        async with terminal() as screen:
+            process = await start_fleet(own.url, "device", "watch", stdout=screen.slave)
+            await eventually(lambda: "0 devices" in screen.text)
+            async with publisher(own) as there:
+                await there.publish(live(1, DeviceHealth.ONLINE))
+                await eventually(lambda: "1 online" in screen.text)
+            own.kill()
+            await eventually(lambda: "connection lost, reconnecting" in screen.text)
+            own.start()
+            async with publisher(own) as there:
+                await there.publish(live(2, DeviceHealth.OFFLINE))
+                await eventually(lambda: "1 offline" in screen.text, timeout_s=20)
+            process.send_signal(signal.SIGINT)
+            await asyncio.wait_for(process.wait(), 30)
+    assert process.returncode == 130
+
+
+@contextlib.asynccontextmanager
+async def silent_port() -> AsyncIterator[str]:
+    """A port that accepts and never answers."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    async with server:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("output", ["table", "jsonl"])
+async def test_a_watch_that_never_connects_is_no_empty_fleet(output: str) -> None:
+    async with silent_port() as url:
+        ended = await fleet(url, "device", "watch", "--for", "1", "-o", output)
+    assert (ended.code, ended.out) == (9, "")
+    assert "no connection" in ended.err
+
+
+async def test_a_terminal_shows_no_fleet_before_there_is_a_connection() -> None:
+    async with silent_port() as url, terminal() as screen:
+        process = await start_fleet(url, "device", "watch", "--for", "1", stdout=screen.slave)
         _, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 9
-    assert json.loads(err)["code"] == "broker_unreachable"
+    assert "0 devices" not in screen.text
+    assert b"no connection" in err
+
+
+async def test_a_watch_without_a_broker_ends() -> None:
+    ended = await fleet(f"mqtt://127.0.0.1:{free_port()}", "device", "watch")
+    assert (ended.code, ended.out) == (9, "")
+    assert ended.error["code"] == "broker_unreachable"
+
+
+@pytest.mark.parametrize("words", ["status", "device watch"])
+async def test_the_timeout_bounds_connecting(words: str) -> None:
+    async with silent_port() as url:
+        began_at = now_utc()
+        ended = await fleet(url, *words.split(), "--timeout", "0.5")
+    assert (ended.code, ended.error["code"]) == (9, "broker_unreachable")
+    assert (now_utc() - began_at).total_seconds() < 5
+
+
+async def test_a_watch_of_chosen_devices(broker: RunningBroker) -> None:
+    async with publisher(broker) as there:
+        await there.publish_all([live(n, DeviceHealth.ONLINE) for n in (1, 2, 3)])
+        ended = await fleet(
+            broker.url, "device", "watch", "gw-1", "gw-3", "--for", "2", "-o", "name"
+        )
+    assert sorted(ended.out.split()) == ["gw-1", "gw-3"]
+
+
+async def test_a_page_behind_the_last_is_told(broker: RunningBroker) -> None:
+    words = ("device", "list", "--page", "20")
+    async with platform(broker, fleet_of(450)):
+        people = await fleet(broker.url, *words, "-o", "table")
+        machine = await fleet(broker.url, *words)
+    assert (people.code, people.out, people.err) == (0, "", "page 20 of 5 is empty\n")
+    assert (machine.code, machine.out) == (0, "[]\n")
+    assert json.loads(machine.err)["message"] == "page 20 of 5 is empty"
+
+
+async def test_dead_letters_of_one_device(broker: RunningBroker) -> None:
+    def answer(request: Request) -> list[Chunk]:
+        return whole(request, Response(result={"dead_letters": [], "total": 0}))
+
+    async with platform(broker, answer) as there:
+        ended = await fleet(broker.url, "dead-letters", "list", "--device", "gw-1")
+    assert ended.code == 0
+    assert there.asked[0].params["topic"] == "/gw-1/"
 
 
 async def test_many_requests_share_a_session(broker: RunningBroker) -> None:
@@ -568,8 +744,9 @@ async def test_a_lost_connection_fails_what_is_under_way(tmp_path: Path) -> None
             asked = asyncio.create_task(request)
             await eventually(lambda: bool(session._pending))
             own.kill()
-            with pytest.raises(BrokerUnreachable):
+            with pytest.raises(BrokerUnreachable) as failure:
                 await asked
+            assert failure.value.message == "the connection broke"
             with pytest.raises(BrokerUnreachable):
                 await session.request(OPERATIONS["device.list"], DeviceList())
         own.start()

@@ -70,13 +70,17 @@ class Story:
         spool_heartbeats: bool = True,
         boot_id: str = BOOT,
         at_s: float = 0,
+        measured_after_s: float = 0,
     ) -> None:
         self.info = DeviceInfo(hostname="mill")
         self.metrics = METRICS
         self.connectors: Sequence[Connector] = ()
         self.spool = Spool(storage or MemoryStorage(), limits)
         settings = MachineSettings(
-            device_id=DEVICE, interval_s=interval_s, spool_heartbeats=spool_heartbeats
+            device_id=DEVICE,
+            interval_s=interval_s,
+            spool_heartbeats=spool_heartbeats,
+            measured_after_s=measured_after_s,
         )
         self.machine = Machine(settings, self.spool, self._sample, moment(at_s), boot_id)
 

@@ -7,16 +7,18 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self, cast
 
 import pytest
 
-from device_agent.agent import Agent
+from device_agent.agent import STABLE_SESSION_S, Agent
 from device_agent.host import Sample
 from device_agent.machine import Machine, MachineSettings
 from device_agent.moment import Moment, present
 from device_agent.once import EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, FirstReceipt
 from device_agent.spool import MemoryStorage, Spool
+from device_agent.takeover import SHORT_SESSIONS_LIMIT
 from fleet_core.contract.codec import decode, encode
 from fleet_core.contract.messages import Connector, DeviceStatus, Farewell, Receipt
 from fleet_core.contract.publication import Delivery, Publication
@@ -43,6 +45,17 @@ class StillMachine:
 
     async def watch(self, _changed: Callable[[Sequence[Connector]], None]) -> None:
         await asyncio.get_running_loop().create_future()
+
+
+class HandClock:
+    """A clock that goes on by itself only when it is told how far, each time it is read."""
+
+    def __init__(self, step_s: float = 0) -> None:
+        self.elapsed_s, self._step_s = 0.0, step_s
+
+    def __call__(self) -> Moment:
+        self.elapsed_s += self._step_s
+        return moment(self.elapsed_s)
 
 
 class AtOnce:
@@ -144,13 +157,15 @@ class Life:
         self.spool = Spool(MemoryStorage())
         settings = MachineSettings(device_id=DEVICE, interval_s=300)
         host = StillMachine()
-        self.machine = Machine(settings, self.spool, host.sample, present(), BOOT)
+        clock = more.get("clock", present)
+        self.machine = Machine(settings, self.spool, host.sample, clock(), BOOT)
         observer = more.get("observer", lambda _life: None)(self)
         self.agent = Agent(
             DEVICE,
             ADDRESS,
             self.machine,
             host,
+            clock=clock,
             delays=self.delays,
             connect=self.broker.connect,
             observer=observer,
@@ -164,6 +179,9 @@ class Life:
         self.broker.released.set()
         self.stop.set()
         await self.task
+
+    def has_begun(self, session: int) -> bool:
+        return len(self.broker.statuses()) == session
 
     def receipt(self, *seqs: int) -> None:
         payload = encode(Receipt(boot_id=BOOT, ranges=[(seq, seq) for seq in seqs]))
@@ -240,6 +258,57 @@ async def test_without_a_broker_it_tries_again_and_ends_when_told() -> None:
     assert life.broker.published == []
 
 
+async def test_a_session_that_lasted_makes_the_backoff_begin_anew() -> None:
+    clock = HandClock()
+    async with Life(clock=clock) as life:
+        await eventually(lambda: len(life.broker.statuses()) == 1)
+        clock.elapsed_s = STABLE_SESSION_S
+        assert life.agent.cut()
+        await eventually(lambda: len(life.broker.statuses()) == 2)
+        assert life.delays.was_reset == 1
+
+
+async def test_an_attempt_that_takes_long_is_no_session_and_keeps_the_backoff() -> None:
+    life = Life(clock=HandClock(step_s=STABLE_SESSION_S + 1))
+    life.broker.down = True
+    async with life:
+        await eventually(lambda: life.delays.asked >= 3)
+    assert life.delays.was_reset == 0
+
+
+async def test_a_connection_taken_away_again_and_again_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with Life() as life:
+        for session in range(1, 8):
+            await eventually(partial(life.has_begun, session))
+            contested = [r for r in caplog.records if r.message == "agent.contested"]
+            assert len(contested) == (session > SHORT_SESSIONS_LIMIT)
+            assert life.agent.cut()
+    assert logged(contested[0])["reason"] == (
+        "the connection is taken away again and again: is another agent running as gw-0001?"
+    )
+    assert life.delays.was_reset == 0, "and the backoff grows"
+
+
+async def test_a_platform_that_gives_no_receipt_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    clock = HandClock()
+    async with Life(clock=clock) as life:
+        await eventually(lambda: DEVICE_HEARTBEAT in life.broker.templates())
+        for elapsed_s in (29.0, 30.0, 31.0, 90.0):
+            clock.elapsed_s = elapsed_s
+            life.agent._wake.set()
+            await eventually(lambda: not life.agent._wake.is_set())
+            assert caplog.messages == ["agent.unreceipted"] * (elapsed_s >= 30)
+    assert logged(caplog.records[0])["reason"] == (
+        "no receipt for 30 s: is this device registered? (fleet device list)"
+    )
+
+
 async def test_a_goodbye_nobody_confirms_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -259,6 +328,11 @@ async def test_a_task_that_swallows_its_cancellation_does_not_hold_up_the_goodby
     async with life:
         await eventually(lambda: DEVICE_HEARTBEAT in life.broker.templates())
     assert life.broker.statuses()[-1].reason is Farewell.GOODBYE
+
+
+def logged(record: logging.LogRecord) -> dict[str, object]:
+    values: dict[str, object] = record.__dict__["fields"]
+    return values
 
 
 def first_receipt(life: Life) -> FirstReceipt:
@@ -292,3 +366,35 @@ async def test_once_gives_up_on_the_first_failed_attempt() -> None:
     async with Life(observer=observe) as life:
         await eventually(life.stop.is_set)
     assert kept[0].exit_code == EXIT_UNREACHABLE
+
+
+async def test_once_that_gets_no_receipt_says_what_to_look_at(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept: list[FirstReceipt] = []
+
+    def observe(life: Life) -> FirstReceipt:
+        kept.append(first_receipt(life))
+        return kept[0]
+
+    async with Life(observer=observe) as life:
+        await eventually(lambda: DEVICE_HEARTBEAT in life.broker.templates())
+        kept[0].give_up()
+        kept[0].give_up()
+        assert life.stop.is_set()
+    assert kept[0].exit_code == EXIT_TIMEOUT
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert logged(record)["reason"] == (
+        "no receipt for 15 s: is this device registered? (fleet device list)"
+    )
+
+
+async def test_once_that_never_connected_was_unreachable_and_blames_no_registration(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    life = Life()
+    waiting = first_receipt(life)
+    waiting.give_up()
+    assert life.stop.is_set()
+    assert waiting.exit_code == EXIT_UNREACHABLE
+    assert caplog.records == []

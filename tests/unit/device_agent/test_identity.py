@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,44 @@ def test_a_code_supplies_both_and_is_needed_only_once(directory: DataDirectory) 
     first = settle(Settings(registration_token=CODE), directory)
     assert (first.device_id, str(first.address)) == ("gw-0001", URL)
     assert settle(Settings(), directory) == first
+    assert settle(Settings(registration_token=CODE), directory) == first
+
+
+def test_a_code_for_another_device_is_refused_and_says_how_to_go_on(
+    directory: DataDirectory,
+) -> None:
+    settle(Settings(registration_token=CODE), directory)
     other = encode_code(EnrolmentCode("mqtt://localhost:99", "gw-0002"))
-    assert settle(Settings(registration_token=other), directory) == first
+    with pytest.raises(ConfigError) as refused:
+        settle(Settings(registration_token=other), directory)
+    assert f"{directory.path} belongs to the device 'gw-0001'" in str(refused.value)
+    assert "REGISTRATION_TOKEN is for 'gw-0002'" in str(refused.value)
+    assert "--data-dir or FLEET_AGENT_DATA_DIR" in str(refused.value)
+    assert directory.read("device-id") == "gw-0001"
+    assert directory.read("management-url") == URL
+
+
+def test_a_new_code_for_the_same_device_moves_it_to_the_new_broker(
+    directory: DataDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settle(Settings(registration_token=CODE), directory)
+    assert caplog.messages == []
+    moved = encode_code(EnrolmentCode("mqtt://localhost:1999", "gw-0001"))
+    assert settle(Settings(registration_token=moved), directory).address.port == 1999
+    assert caplog.messages == ["agent.moved"]
+    assert settle(Settings(), directory).address.port == 1999
+    assert caplog.messages == ["agent.moved"]
+
+
+def test_a_new_code_that_is_not_accepted_leaves_the_broker_as_it_was(
+    directory: DataDirectory,
+) -> None:
+    settle(Settings(registration_token=CODE), directory)
+    far = encode_code(EnrolmentCode("mqtt://192.0.2.1", "gw-0001"))
+    with pytest.raises(ConfigError, match="not on this machine"):
+        settle(Settings(registration_token=far), directory)
+    assert directory.read("management-url") == URL
 
 
 def test_a_url_from_the_settings_wins_and_is_not_kept(directory: DataDirectory) -> None:
@@ -80,7 +117,7 @@ def test_a_damaged_id_is_refused(directory: DataDirectory) -> None:
 
 def test_the_directory_is_private_and_locked(directory: DataDirectory) -> None:
     assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
-    with pytest.raises(ConfigError, match="another agent is running"):
+    with pytest.raises(ConfigError, match=r"another agent is running on .*: .*--data-dir"):
         DataDirectory(directory.path)
 
 
@@ -100,3 +137,9 @@ def test_root_and_others_have_different_places() -> None:
     assert default_path(home, "", root=True) == SYSTEM_PATH
     assert default_path(home, "", root=False) == home / ".local/state/mqtt-fleet-agent"
     assert default_path(home, "/state", root=False) == Path("/state/mqtt-fleet-agent")
+
+
+def test_the_mode_of_a_directory_that_was_there_stays(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    DataDirectory(tmp_path).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777

@@ -3,7 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from device_agent.machine import DROP_REPORT_INTERVAL_S, SPOOL_RETRY_S, UNKEPT_LIMIT
+from device_agent.machine import (
+    DROP_REPORT_INTERVAL_S,
+    SILENCE_REPORT_INTERVAL_S,
+    SILENCE_S,
+    SPOOL_RETRY_S,
+    UNKEPT_LIMIT,
+)
 from device_agent.replay import WINDOW_LIMIT
 from device_agent.spool import Entry, MemoryStorage, SpoolLimits, StorageCorrupt, StorageFailed
 from fleet_core.contract.codec import decode
@@ -348,3 +354,70 @@ def test_receipts_let_the_next_records_out_at_once() -> None:
         assert len(seqs) >= WINDOW_LIMIT - 1
         story.machine.on_receipt(receipt(*seqs))
         assert story.machine.next_due_s(moment(1)) == 0
+
+
+def test_the_first_heartbeat_waits_until_there_is_something_to_measure() -> None:
+    story = Story(measured_after_s=1)
+    story.event(0)
+    (birth,) = story.connect(0.1)
+    assert statuses([birth])[0].reason is Farewell.BIRTH
+    assert story.tick(0.2) == []
+    assert story.machine.next_due_s(moment(0.2)) == pytest.approx(0.8)
+    beat, replayed = story.tick(1)
+    assert heartbeats([beat])[0].info is not None
+    assert names([replayed]) == [(BOOT, 1)]
+    assert live(story.tick(30.9)) == []
+    assert len(heartbeats(live(story.tick(31)))) == 1
+
+
+def test_once_measured_every_later_session_has_its_heartbeat_at_once() -> None:
+    story = Story(measured_after_s=1)
+    story.connect(0.1)
+    story.machine.on_disconnected()
+    assert len(heartbeats(story.connect(1))) == 1
+    story.machine.on_disconnected()
+    assert len(heartbeats(story.connect(1.5))) == 1
+
+
+def test_a_platform_that_never_answers_is_noticed_once_an_hour() -> None:
+    story = Story()
+    story.connect(0)
+    for at_s in (0.0, 10.0, SILENCE_S - 1):
+        story.tick(at_s)
+        assert story.machine.take_silence_s(moment(at_s)) is None
+    assert story.machine.next_due_s(moment(SILENCE_S - 1)) <= 1, "somebody looks in time"
+    story.tick(SILENCE_S)
+    assert story.machine.take_silence_s(moment(SILENCE_S)) == SILENCE_S
+    for at_s in (SILENCE_S + 1, SILENCE_S + SILENCE_REPORT_INTERVAL_S - 1):
+        story.tick(at_s)
+        assert story.machine.take_silence_s(moment(at_s)) is None
+    again_s = SILENCE_S + SILENCE_REPORT_INTERVAL_S
+    assert story.machine.take_silence_s(moment(again_s)) == again_s
+
+
+def test_any_receipt_ends_the_silence() -> None:
+    story = Story()
+    story.connect(0)
+    story.machine.on_receipt(receipt(1))
+    assert story.machine.take_silence_s(moment(29)) is None
+    story.tick(30)
+    assert story.machine.take_silence_s(moment(59)) is None
+    assert story.machine.take_silence_s(moment(60)) == 30
+
+
+def test_without_a_connection_nobody_is_blamed_for_the_silence() -> None:
+    story = Story()
+    story.connect(0)
+    story.machine.on_disconnected()
+    assert story.machine.take_silence_s(moment(100)) is None
+    story.connect(100)
+    assert story.machine.take_silence_s(moment(129)) is None
+    assert story.machine.take_silence_s(moment(130)) == 30
+
+
+def test_where_no_receipt_is_asked_for_none_is_missed() -> None:
+    story = Story(spool_heartbeats=False)
+    story.connect(0)
+    for at_s in range(0, 300, 30):
+        story.tick(at_s)
+        assert story.machine.take_silence_s(moment(at_s)) is None

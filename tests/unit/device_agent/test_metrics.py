@@ -14,7 +14,7 @@ from tests.unit.device_agent.story import moment
 
 
 def test_a_sample_of_this_machine_fits_the_contract() -> None:
-    probe = MetricsProbe("/")
+    probe = MetricsProbe("/", moment(-10))
     first, second = probe.sample(moment(0)), probe.sample(moment(10))
     for sample in (first, second):
         assert decode_as(Metrics, encode(sample)) == sample
@@ -27,13 +27,13 @@ def test_a_sample_of_this_machine_fits_the_contract() -> None:
 
 def test_a_disk_that_can_not_be_measured_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match="disk_path"):
-        MetricsProbe("/no/such/place")
+        MetricsProbe("/no/such/place", moment(0))
 
 
 def test_a_disk_that_disappears_keeps_its_last_answer(tmp_path: Path) -> None:
     mounted = tmp_path / "disk"
     mounted.mkdir()
-    probe = MetricsProbe(str(mounted))
+    probe = MetricsProbe(str(mounted), moment(-10))
     before = probe.sample(moment(0))
     mounted.rmdir()
     after = probe.sample(moment(10))
