@@ -23,8 +23,8 @@ import random
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -47,6 +47,8 @@ __all__ = [
     "SubscriptionRefused",
     "connect",
 ]
+
+T = TypeVar("T")
 
 DEFAULT_PORT = 1883
 MAX_UNCONFIRMED = 1000
@@ -144,6 +146,7 @@ class Connection:
         self._arrived = asyncio.Event()
         self._unconfirmed: dict[int, _Confirmation] = {}
         self._lost: str | None = None
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self.dropped = 0
         _tune(self._paho)
         self._paho.on_socket_register_write = self._on_writable_wanted
@@ -152,10 +155,7 @@ class Connection:
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Subscribe to `(filter, qos)` pairs. Raises `SubscriptionRefused`, `ConnectionLost`."""
-        try:
-            codes = await self._client.subscribe(list(filters), timeout=self.timeout_s)
-        except aiomqtt.MqttError as error:
-            raise ConnectionLost(f"subscribing failed: {error}") from error
+        codes = await self._answer(self._client.subscribe(list(filters), timeout=self.timeout_s))
         refused = [
             topic_filter
             for (topic_filter, _), code in zip(filters, codes, strict=True)
@@ -168,10 +168,7 @@ class Connection:
         """Give up filters, whether they are held or not. Raises `ConnectionLost`."""
         if not filters:
             return
-        try:
-            await self._client.unsubscribe(list(filters), timeout=self.timeout_s)
-        except aiomqtt.MqttError as error:
-            raise ConnectionLost(f"unsubscribing failed: {error}") from error
+        await self._answer(self._client.unsubscribe(list(filters), timeout=self.timeout_s))
 
     async def publish(self, publication: Publication) -> None:
         """Publish one message and, at QoS 1, wait for its PUBACK. Raises `ConnectionLost`."""
@@ -222,6 +219,7 @@ class Connection:
         """Wake everybody who waits on this connection."""
         if self._lost is None:
             self._lost = reason
+            self._gone.set_result(None)
         self._arrived.set()
         for confirmation in set(self._unconfirmed.values()):
             if not confirmation.done.done():
@@ -253,6 +251,20 @@ class Connection:
             except TimeoutError:
                 self.mark_lost(f"no PUBACK within {self.timeout_s:g} s")
                 raise ConnectionLost(f"no PUBACK within {self.timeout_s:g} s") from None
+
+    async def _answer(self, call: Coroutine[Any, Any, T]) -> T:
+        """The broker's answer to `call`; aiomqtt alone would wait its whole timeout for one that
+        can't come any more."""
+        task = asyncio.create_task(call)
+        try:
+            either: set[asyncio.Future[Any]] = {task, self._gone}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            self._raise_if_lost()
+            return await task
+        except aiomqtt.MqttError as error:
+            raise ConnectionLost(str(error)) from error
+        finally:
+            task.cancel()
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None:

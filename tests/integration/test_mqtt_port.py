@@ -187,6 +187,17 @@ async def test_a_refused_subscription_is_an_error() -> None:
             assert refused.value.filters == ("denied",)
 
 
+async def test_a_loss_ends_the_wait_for_an_answer(broker: RunningBroker) -> None:
+    """It took the whole timeout: nobody looked at the line while a SUBACK was due."""
+    async with connect(Address.parse(broker.url), "asker", timeout_s=60) as connection:
+        psutil.Process(broker.pid).suspend()
+        asking = asyncio.create_task(connection.subscribe([("t", 1)]))
+        await asyncio.wait({asking}, timeout=0)
+        broker.kill()
+        with pytest.raises(ConnectionLost):
+            await asyncio.wait_for(asking, TIMEOUT_S)
+
+
 async def test_cancelling_receive_loses_nothing(broker: RunningBroker) -> None:
     address = Address.parse(broker.url)
     async with connect(address, "consumer") as consumer, connect(address, "producer") as producer:
