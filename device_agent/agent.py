@@ -31,6 +31,7 @@ from fleet_core.contract.errors import InvalidTopic, Rejected, Unavailable
 from fleet_core.contract.messages import Connector, Receipt
 from fleet_core.contract.topics import DEVICE_RECEIPTS
 from fleet_core.runtime import mqtt
+from fleet_core.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ TICK_MIN_S = 0.01
 
 
 class Delays(Protocol):
-    """How long to wait between attempts to connect; `mqtt.Backoff` is one."""
+    """How long to wait between attempts to connect; `runtime.backoff.Backoff` is one."""
 
     def next_s(self) -> float: ...
 
@@ -82,7 +83,7 @@ class Agent:
     ) -> None:
         self._device_id, self._address = device_id, address
         self._machine, self._host, self._clock = machine, host, clock
-        self._delays: Delays = delays or mqtt.Backoff()
+        self._delays: Delays = delays or Backoff()
         self._observer = observer or Observer()
         self._connect = connect
         self._connection: mqtt.Connection | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -38,6 +38,15 @@ def new_app(summary: str) -> typer.Typer:
     return app
 
 
+def _version(asked: bool) -> None:  # noqa: FBT001 (typer's signature)
+    if asked:
+        from fleet_cli.output import write
+        from fleet_cli.version import fleet_version
+
+        write(f"fleet {fleet_version()}\n")
+        raise typer.Exit
+
+
 class LazyGroup(TyperGroup):
     """The first level: `fleet <word>`."""
 
@@ -63,8 +72,18 @@ def root_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings=CONTEXT,
     )
-    app.callback()(_nothing)
+    app.callback()(_root)
     return app
+
+
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """The options of `fleet` itself."""
 
 
 def _single(function: Any) -> typer.Typer:

@@ -24,7 +24,8 @@ DEFAULT_ROWS = 100
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Whom a command talks to, in whose name, and how long it waits for each answer."""
+    """Whom a command talks to, in whose name, and how long it waits for a connection and
+    for each answer."""
 
     url: str
     operator: str
@@ -34,16 +35,17 @@ class Target(msgspec.Struct, frozen=True):
         """A session, not yet open."""
         from fleet_cli.client import operator_session
 
-        return operator_session(self.url, operator_id(self.operator))
+        return operator_session(self.url, operator_id(self.operator), self.timeout_s)
 
 
 class Window(msgspec.Struct, frozen=True):
     """The part of a list that is wanted; `limit` None means all of it. `chosen` says that the
-    operator named it, so that a cut is no surprise."""
+    operator named it, so that a cut is no surprise; `page` is the page that was named."""
 
     limit: int | None
     offset: int
     chosen: bool
+    page: int | None = None
 
 
 def read_window(
@@ -54,7 +56,7 @@ def read_window(
     Raises `UsageFailed` for options that contradict each other.
 
     >>> read_window(20, None, 3, everything=False)
-    Window(limit=20, offset=40, chosen=True)
+    Window(limit=20, offset=40, chosen=True, page=3)
     """
     if everything and (limit, offset, page) != (None, None, None):
         raise UsageFailed("--all leaves nothing for --limit, --offset or --page")
@@ -64,7 +66,7 @@ def read_window(
         return Window(None, 0, True)
     rows = limit or DEFAULT_ROWS
     start = rows * (page - 1) if page else offset or 0
-    return Window(rows, start, (limit, offset, page) != (None, None, None))
+    return Window(rows, start, (limit, offset, page) != (None, None, None), page)
 
 
 def ask(target: Target, operation: str, params: Params) -> Any:

@@ -50,7 +50,7 @@ from fleet_core.runtime.mqtt import (
 DEFAULT_TENANT = "default"
 MAX_REQUESTS_UNDER_WAY = 32
 _DELIVERIES_AT_ONCE = 64
-_CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 # Not `codec.decode_as`: its limit on nesting is for what is stored, and an answer wraps what was.
 _decoder = msgspec.json.Decoder(Response)
 
@@ -162,9 +162,9 @@ class OperatorSession:
 
 @contextlib.asynccontextmanager
 async def operator_session(
-    url: str, operator: str = "operator.local"
+    url: str, operator: str = "operator.local", timeout_s: float = CONNECT_TIMEOUT_S
 ) -> AsyncIterator[OperatorSession]:
-    """Connect, subscribe to the answers, and leave in order.
+    """Connect within `timeout_s`, subscribe to the answers, and leave in order.
 
     `url` is `mqtt://host[:port]` of this machine; `operator` is the whole id. Raises `UsageFailed`
     for either of them and `BrokerUnreachable` when there is no broker.
@@ -177,7 +177,7 @@ async def operator_session(
                     address,
                     client_id(operator),
                     clean_session=True,
-                    timeout_s=_CONNECT_TIMEOUT_S,
+                    timeout_s=timeout_s,
                 )
             )
             await connection.subscribe([(OPERATOR_RESPONSES.filter(operator), 1)])

@@ -10,7 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from fleet_cli import cropping
 from fleet_core.contract.messages import DeviceHealth
+
+WARNING_BELOW_SCORE = 80
+"""As the platform has it by default: with such a score a warning has another cause."""
 
 STATUS_STYLES = {
     DeviceHealth.ONLINE: "green",
@@ -22,12 +26,18 @@ STATUS_STYLES = {
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column: `text` gives a row's cell, `style` its colour; flexible ones shrink first."""
+    """One column: `text` gives a row's cell, `style` its colour.
+
+    Where there is no room, a column with `least` shrinks to so many cells, its texts shortened by
+    `crop`; and those with `drop` are left out, the lowest number first. What has neither stays.
+    """
 
     header: str
     text: Callable[[Any, datetime], str]
     justify: Literal["left", "right"] = "left"
-    flexible: bool = False
+    least: int | None = None
+    crop: Callable[[str, int], str] = cropping.end
+    drop: int | None = None
     style: Callable[[Any], str] | None = None
 
 
@@ -43,3 +53,16 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 def status_style(row: Any) -> str:
     """The colour of a row's `status`."""
     return STATUS_STYLES.get(row.status, "")
+
+
+def status_text(row: Any) -> str:
+    """A row's `status`; of a warning that its score does not explain, that the device is late."""
+    late = row.status is DeviceHealth.WARNING and (
+        row.score is None or row.score >= WARNING_BELOW_SCORE
+    )
+    return f"● {row.status.value}{' (late)' if late else ''}"
+
+
+def connectors(row: Any, _: datetime) -> str:
+    """How many of a row's connectors run."""
+    return f"{row.connectors_running}/{row.connectors_total}"

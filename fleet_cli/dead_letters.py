@@ -9,6 +9,7 @@ import typer
 
 from fleet_cli.apps import new_app
 from fleet_cli.asking import Target, ask, read_window
+from fleet_cli.errors import UsageFailed
 from fleet_cli.human import ago, size
 from fleet_cli.options import (
     DEFAULT_OPERATOR,
@@ -24,6 +25,7 @@ from fleet_cli.options import (
     TimeoutSeconds,
 )
 from fleet_cli.output import resolve, write_document
+from fleet_cli.slug import chosen_id
 from fleet_core.contract.operations import (
     OPERATIONS,
     DeadLetterDetail,
@@ -46,7 +48,10 @@ def list_dead_letters(
         str, typer.Option("--reason", help="Only this reason.", show_default=False)
     ] = "",
     topic: Annotated[
-        str, typer.Option("--topic", help="Only this topic.", show_default=False)
+        str, typer.Option("--topic", help="With this in their topic.", show_default=False)
+    ] = "",
+    device: Annotated[
+        str, typer.Option("--device", metavar="ID", help="Of this device.", show_default=False)
     ] = "",
     limit: LimitOption = None,
     offset: OffsetOption = None,
@@ -61,8 +66,12 @@ def list_dead_letters(
     from fleet_cli.listings import DEAD_LETTERS
     from fleet_cli.paging import write_list
 
+    if device and topic:
+        raise UsageFailed("--device and --topic both look in the topic; use one of them")
+    part = f"/{chosen_id(device)}/" if device else topic
+
     async def page_of(session: Any, rows: int, start: int) -> tuple[list[Any], int]:
-        params = DeadLetterList(reason=reason, topic=topic, limit=rows, offset=start)
+        params = DeadLetterList(reason=reason, topic=part, limit=rows, offset=start)
         answer: DeadLetterPage = await session.request(
             OPERATIONS["dead-letters.list"], params, timeout
         )

@@ -1,4 +1,4 @@
-"""`fleet device …`: register, list, show, events, watch."""
+"""`fleet device …`: register, install, list, show, events, watch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from fleet_cli.apps import new_app
 from fleet_cli.asking import Target, ask, read_window
-from fleet_cli.errors import UsageFailed
+from fleet_cli.errors import CommandFailed, UsageFailed
 from fleet_cli.options import (
     DEFAULT_OPERATOR,
     DEFAULT_TIMEOUT_S,
@@ -23,10 +23,17 @@ from fleet_cli.options import (
     SiteOptions,
     TagOptions,
     TimeoutSeconds,
+    read_sites,
     read_tags,
 )
 from fleet_cli.output import resolve, write_document
-from fleet_cli.slug import device_id_of
+from fleet_cli.slug import chosen_id, device_id_of
+from fleet_cli.words import (
+    MAX_LINE_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_SITE_CHARACTERS,
+    line_of,
+)
 from fleet_core.contract.messages import DeviceHealth
 from fleet_core.contract.operations import (
     OPERATIONS,
@@ -65,18 +72,40 @@ def register(
     output: Output = None,
 ) -> None:
     """Register a device and print the one line that installs it."""
-    from fleet_cli.registration import registration_of, registration_table
+    from fleet_cli.registration import registration_of, write_registration
 
     identity = device_id_of(name, device_id)
-    new = NewDevice(device_id=identity, name=name, site=site, tags=read_tags(tag), owner=owner)
-    ask(Target(url, operator, timeout), "device.register", DeviceRegister(devices=[new]))
-    registration = registration_of(identity, site, url)
-    write_document(
-        registration,
-        resolve(output),
-        names=[identity],
-        table=lambda: registration_table(registration),
+    new = NewDevice(
+        device_id=identity,
+        name=line_of("name", name, MAX_NAME_CHARACTERS),
+        site=line_of("site", site, MAX_SITE_CHARACTERS),
+        tags=read_tags(tag),
+        owner=line_of("owner", owner, MAX_LINE_CHARACTERS) if owner else "",
     )
+    try:
+        ask(Target(url, operator, timeout), "device.register", DeviceRegister(devices=[new]))
+    except CommandFailed as error:
+        if error.code == "conflict":
+            error.hint = f"`fleet device install {identity}` prints its install line again"
+        raise
+    write_registration(registration_of(identity, site, url), resolve(output))
+
+
+@app.command()
+def install(
+    *,
+    device_id: DeviceId,
+    url: BrokerUrl = DEFAULT_URL,
+    operator: OperatorName = DEFAULT_OPERATOR,
+    timeout: TimeoutSeconds = DEFAULT_TIMEOUT_S,
+    output: Output = None,
+) -> None:
+    """Print the one line that installs a registered device, once more."""
+    from fleet_cli.registration import registration_of, write_registration
+
+    params = DeviceShow(device_id=device_id, events=0)
+    device = ask(Target(url, operator, timeout), "device.show", params).device
+    write_registration(registration_of(device.device_id, device.site, url), resolve(output))
 
 
 @app.command("list")
@@ -100,12 +129,12 @@ def list_devices(
     timeout: TimeoutSeconds = DEFAULT_TIMEOUT_S,
     output: Output = None,
 ) -> None:
-    """List devices; filters are joined by and, repeated ones of a kind by or."""
+    """List devices. Filters are joined by and, a repeated --status or --site by or."""
     from fleet_cli.listings import DEVICES
     from fleet_cli.paging import write_list
 
     column, descending = read_sort(sort)
-    tags, sites, statuses = read_tags(tag), list(site or ()), list(status or ())
+    tags, sites, statuses = read_tags(tag), read_sites(site), list(status or ())
 
     async def page_of(session: Any, rows: int, start: int) -> tuple[list[Any], int]:
         params = DeviceList(
@@ -183,20 +212,35 @@ def events(
 @app.command()
 def watch(
     *,
+    device_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Only these devices.")
+    ] = None,
     status: StatusOptions = None,
     site: SiteOptions = None,
+    tag: TagOptions = None,
+    text: Annotated[str, typer.Option("--text", help="In id or name.", show_default=False)] = "",
     for_s: Annotated[
         float | None, typer.Option("--for", min=0, metavar="SECONDS", help="End after so long.")
     ] = None,
     url: BrokerUrl = DEFAULT_URL,
     operator: OperatorName = DEFAULT_OPERATOR,
+    timeout: TimeoutSeconds = DEFAULT_TIMEOUT_S,
     output: Output = None,
 ) -> None:
-    """Follow devices live: a table on a terminal, a line for each change in a pipe."""
+    """Follow devices live: a table on a terminal, a line for each change in a pipe.
+
+    A lost connection is mended; only one that never came about ends it.
+    """
     from fleet_cli.watch import Selection, watch_devices
 
-    selection = Selection(frozenset(status or ()), frozenset(site or ()))
-    watch_devices(Target(url, operator, DEFAULT_TIMEOUT_S), selection, for_s, resolve(output))
+    selection = Selection(
+        ids=frozenset(chosen_id(each) for each in device_ids or ()),
+        statuses=frozenset(status or ()),
+        sites=frozenset(read_sites(site)),
+        tags=read_tags(tag),
+        text=text,
+    )
+    watch_devices(Target(url, operator, timeout), selection, for_s, resolve(output))
 
 
 def read_sort(text: str) -> tuple[DeviceSort, bool]:

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from rich.console import Group, RenderableType
 
-from fleet_cli.columns import Column, Listing
-from fleet_cli.human import ago, count, duration, percent, size, tag_list
-from fleet_cli.listings import DEVICE_EVENTS
+from fleet_cli.columns import Column, Listing, status_text
+from fleet_cli.human import ago, count, duration, off_by, percent, size, tag_list
+from fleet_cli.listings import DEVICE_EVENTS, skew_of
 from fleet_cli.tables import facts, heading, listing_table
 from fleet_core.contract.messages import Connector, ConnectorStatus, Metrics
 from fleet_core.contract.operations import DeviceDetail
@@ -52,17 +52,26 @@ def _identity(detail: DeviceDetail, now: datetime) -> list[tuple[str, str]]:
         ("tags", tag_list(device.tags)),
         ("lifecycle", detail.lifecycle),
         ("registered", ago(detail.registered_at, now)),
-        ("status", f"{device.status.value}, since {duration(_age_s(device.since, now))}"),
+        ("status", f"{status_text(device)}, since {duration(_age_s(device.since, now))}"),
         ("score", count(device.score)),
         ("last seen", ago(device.last_seen_at, now)),
         ("heartbeat every", duration(detail.interval_s) if detail.interval_s else ""),
-        ("clock", "more than the permitted skew off" if detail.clock_skewed else ""),
+        ("clock", _clock(detail)),
         ("hostname", info.hostname),
         ("addresses", " ".join(info.addresses)),
         ("system", " ".join(filter(None, (info.os, info.kernel, info.architecture)))),
         ("versions", " / ".join(filter(None, (info.agent_version, info.stack_version)))),
         ("boot", f"{detail.boot_id}, session {detail.session}" if detail.boot_id else ""),
     ]
+
+
+def _clock(detail: DeviceDetail) -> str:
+    """How far a wrong clock is off, as far as the events shown here tell."""
+    if not detail.clock_skewed:
+        return ""
+    skews = (skew_of(event) for event in detail.events)
+    skew_s = next((skew_s for skew_s in skews if skew_s is not None), None)
+    return "wrong" if skew_s is None else off_by(skew_s)
 
 
 def _metrics(metrics: Metrics) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
@@ -82,17 +82,29 @@ class LiveFleet:
         return list(self._devices.values())
 
 
-async def follow(address: Address, client_id: str, tenant: str) -> AsyncGenerator[Change, None]:
+async def follow(
+    address: Address,
+    client_id: str,
+    tenant: str,
+    *,
+    timeout_s: float = 10.0,
+    on_subscribed: Callable[[], None] | None = None,
+) -> AsyncGenerator[Change, None]:
     """Every device of `tenant` and each change from now on, without end.
 
+    `timeout_s` bounds connecting; `on_subscribed` is called once the broker has agreed.
     Raises `BrokerUnreachable` when there is no connection or it breaks, `CommandFailed` with
     `denied` when the broker refuses the subscription. Close it (`contextlib.aclosing`) when done.
     """
     if not is_valid_id(Kind.TENANTS, tenant):
         raise CommandFailed("usage", f"{tenant[:80]!r} is no tenant")
     try:
-        async with connect(address, client_id, clean_session=True) as connection:
+        async with connect(
+            address, client_id, clean_session=True, timeout_s=timeout_s
+        ) as connection:
             await connection.subscribe([(TENANT_DEVICES.filter(tenant), 1)])
+            if on_subscribed is not None:
+                on_subscribed()
             while True:
                 for delivery in await connection.receive(_DELIVERIES_AT_ONCE):
                     change = read_change(delivery, tenant)

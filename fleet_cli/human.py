@@ -77,3 +77,12 @@ def tag_list(tags: dict[str, str]) -> str:
     'env=lab rack=2'
     """
     return " ".join(f"{key}={value}" for key, value in sorted(tags.items()))
+
+
+def off_by(skew_s: float) -> str:
+    """How far a clock is from ours.
+
+    >>> off_by(7205.25), off_by(-90)
+    ('2 h ahead', '1 min behind')
+    """
+    return f"{duration(abs(skew_s))} {'ahead' if skew_s >= 0 else 'behind'}"

@@ -9,6 +9,7 @@ import typer
 
 from fleet_cli.errors import UsageFailed
 from fleet_cli.formats import OutputFormat
+from fleet_cli.words import MAX_SITE_CHARACTERS, line_of, tag_of
 
 DEFAULT_URL = "mqtt://127.0.0.1:1883"
 DEFAULT_OPERATOR = "local"
@@ -22,7 +23,10 @@ OperatorName = Annotated[
     str, typer.Option("--operator", envvar="FLEET_OPERATOR", help="Who asks: alice, for instance.")
 ]
 TimeoutSeconds = Annotated[
-    float, typer.Option("--timeout", min=0.1, max=3600, help="Seconds to wait for each answer.")
+    float,
+    typer.Option(
+        "--timeout", min=0.1, max=3600, help="Seconds to wait for a connection and for each answer."
+    ),
 ]
 Output = Annotated[
     OutputFormat | None,
@@ -31,10 +35,13 @@ Output = Annotated[
     ),
 ]
 TagOptions = Annotated[
-    list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="KEY=VALUE", help="A tag; may be repeated with another key: all of them."
+    ),
 ]
 SiteOptions = Annotated[
-    list[str] | None, typer.Option("--site", help="Only this site; may be repeated.")
+    list[str] | None, typer.Option("--site", help="Only this site; may be repeated: any of them.")
 ]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many rows; 100 if not given.")
@@ -63,10 +70,15 @@ def read_tags(pairs: Sequence[str] | None) -> dict[str, str]:
     """
     tags: dict[str, str] = {}
     for pair in pairs or ():
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise UsageFailed(f"{pair[:80]!r} is no tag", "a tag looks like env=lab")
+        key, value = tag_of(pair)
         if key in tags:
-            raise UsageFailed(f"the tag {key[:80]!r} is given twice")
+            raise UsageFailed(
+                f"the tag {key!r} is given twice", "a device has one value for each key"
+            )
         tags[key] = value
     return tags
+
+
+def read_sites(names: Sequence[str] | None) -> list[str]:
+    """Sites to filter by. Raises `UsageFailed` for what can't be one."""
+    return [line_of("site", name, MAX_SITE_CHARACTERS) for name in names or ()]

@@ -98,8 +98,9 @@ class RowWriter:
             )
         self._collected.extend(rows)
 
-    def finish(self, now: datetime) -> None:
-        """Write what was collected; of an empty list `[]`, a header, or a note."""
+    def finish(self, now: datetime, nothing: str = "") -> None:
+        """Write what was collected; of an empty list `[]`, a header, or a note. `nothing` says why
+        there is nothing, if not because nothing matches."""
         if self._output in STREAMED:
             self._stream(())
         elif self._output is not OutputFormat.TABLE:
@@ -108,8 +109,8 @@ class RowWriter:
             from fleet_cli.tables import listing_text
 
             write(listing_text(self._listing, self._collected, now))
-        else:
-            say(self._listing.empty, self._output)
+        if not self.count and (nothing or self._output is OutputFormat.TABLE):
+            say(nothing or self._listing.empty, self._output)
 
     def _stream(self, rows: Sequence[Any]) -> None:
         first = "" if self._began else header(self._output, self._listing.fields)
@@ -130,12 +131,14 @@ def write_document(
     *,
     names: Iterable[str],
     table: Callable[[], RenderableType],
+    last_line: str = "",
 ) -> None:
-    """Write one struct or plain document; `table` builds what a terminal shows."""
+    """Write one struct or plain document; `table` builds what a terminal shows. `last_line` comes
+    after it as it is, whatever the width: it is there to be copied."""
     if output is OutputFormat.TABLE:
         from fleet_cli.tables import rendered
 
-        write(rendered(table()))
+        write(rendered(table()) + (f"{neutralise(last_line)}\n" if last_line else ""))
     else:
         write(document_text(output, to_plain(document), names))
 

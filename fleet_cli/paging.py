@@ -22,13 +22,14 @@ def write_list(
     output: OutputFormat,
     page_of: Callable[[OperatorSession, int, int], Awaitable[tuple[list[Any], int]]],
 ) -> None:
-    """Fetch and write the rows of `window`; says on stderr when there are more.
+    """Fetch and write the rows of `window`; says on stderr when there are more, or when it begins
+    behind the last.
 
     A program that did not choose its window is told, too: a list cut in silence is a wrong list.
     """
     writer = RowWriter(listing, output)
     total = write_pages(target, window, writer, page_of)
-    writer.finish(now_utc())
+    writer.finish(now_utc(), beyond(window, total) if not writer.count else "")
     shown = writer.count
     if shown + window.offset < total and (output is OutputFormat.TABLE or not window.chosen):
         say(
@@ -38,3 +39,16 @@ def write_list(
             shown=shown,
             total=total,
         )
+
+
+def beyond(window: Window, total: int) -> str:
+    """What to say of a window without rows; empty where nothing matches at all.
+
+    >>> beyond(Window(limit=100, offset=1900, chosen=True, page=20), 450)
+    'page 20 of 5 is empty'
+    """
+    if not total or not window.limit:
+        return ""
+    if window.page:
+        return f"page {window.page:,} of {-(-total // window.limit):,} is empty"
+    return f"there are {total:,}, and none after the first {window.offset:,}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fleet_cli.formats import OutputFormat
+from fleet_cli.output import write_document
 from fleet_core.contract.enrolment import EnrolmentCode, encode_code
 
 if TYPE_CHECKING:
@@ -39,23 +41,24 @@ def registration_of(device_id: str, site: str, url: str) -> Registration:
     )
 
 
-def registration_table(registration: Registration) -> RenderableType:
-    """For people: id and code, then the line on its own, never cut and ready to be copied."""
+def write_registration(registration: Registration, output: OutputFormat) -> None:
+    """For people: whose it is, then the line on its own, never cut or wrapped; for programs all."""
+    write_document(
+        registration,
+        output,
+        names=[registration.device_id],
+        table=lambda: _heading(registration),
+        last_line=registration.install_command,
+    )
+
+
+def _heading(registration: Registration) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from fleet_cli.tables import facts, safe
+    from fleet_cli.tables import facts
 
-    line = safe(registration.install_command, "bold")
-    line.overflow, line.no_wrap = "ignore", True
     return Group(
-        facts(
-            (
-                ("device", registration.device_id),
-                ("site", registration.site),
-                ("enrolment code", registration.registration_token),
-            )
-        ),
+        facts((("device", registration.device_id), ("site", registration.site))),
         Text("\nRun this on the device:\n"),
-        line,
     )

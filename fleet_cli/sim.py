@@ -7,7 +7,9 @@ any other, page by page; then this process becomes the simulator.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +45,7 @@ MODULE = "simulator"
 PAGE_BYTES = 64 * 1024
 """Of one request's devices: with the envelope it stays below the payload limit of the topic."""
 ROSTER_LINE_BYTES = 16 * 1024
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 app = new_app("Simulated devices.")
 
@@ -61,31 +64,110 @@ def _sim() -> None:
     """Simulated devices."""
 
 
+def _prefix(text: str | None) -> str | None:
+    if text is not None and _PREFIX.fullmatch(text) is None:
+        raise typer.BadParameter(
+            f"{text[:80]!r} can't begin an id: 1 to 41 of a-z, 0-9 and -, "
+            "beginning with a letter or a digit"
+        )
+    return text
+
+
+def _number(value: float | None) -> float | None:
+    """Not a number is in every range."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number")
+    return value
+
+
+DeviceCount = Annotated[
+    int | None,
+    typer.Option("--devices", min=1, max=99_999, help="How many; 100 if not given."),
+]
+IntervalSeconds = Annotated[
+    int | None,
+    typer.Option("--interval", min=1, max=300, help="Seconds between heartbeats; 30 if not given."),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="The same seed, the same fleet; 1 if not given.")
+]
+RampPerSecond = Annotated[
+    float | None,
+    typer.Option(
+        "--ramp",
+        callback=_number,
+        min=0.1,
+        max=10_000,
+        help="Connections per second; 100 if not given.",
+    ),
+]
+ChurnPercent = Annotated[
+    float | None,
+    typer.Option(
+        "--churn",
+        callback=_number,
+        min=0,
+        max=100,
+        help="Percent that lose their line per minute; 0 if not given.",
+    ),
+]
+SilentPercent = Annotated[
+    float | None,
+    typer.Option(
+        "--silent",
+        callback=_number,
+        min=0,
+        max=100,
+        help="Percent that fall silent; 0 if not given.",
+    ),
+]
+HotPercent = Annotated[
+    float | None,
+    typer.Option(
+        "--hot",
+        callback=_number,
+        min=0,
+        max=100,
+        help="Percent under high load; 0 if not given.",
+    ),
+]
+ForSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--for",
+        callback=_number,
+        min=0.1,
+        max=10_000_000,
+        metavar="SECONDS",
+        help="End after so long; without it, when told to.",
+    ),
+]
+JournalFile = Annotated[
+    str | None, typer.Option("--journal", metavar="FILE", help="What was sent and receipted.")
+]
+IdPrefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix",
+        callback=_prefix,
+        help="How their ids begin: 1 to 41 of a-z, 0-9 and -; sim if not given.",
+    ),
+]
+
+
 @app.command()
 def run(
     *,
-    devices: Annotated[int | None, typer.Option("--devices", min=1, help="How many.")] = None,
-    interval: Annotated[
-        int | None, typer.Option("--interval", help="Seconds between heartbeats.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="The same seed, the same fleet.")
-    ] = None,
-    ramp: Annotated[float | None, typer.Option("--ramp", help="Connections per second.")] = None,
-    churn: Annotated[
-        float | None, typer.Option("--churn", help="Percent that lose their line per minute.")
-    ] = None,
-    silent: Annotated[
-        float | None, typer.Option("--silent", help="Percent that fall silent.")
-    ] = None,
-    hot: Annotated[float | None, typer.Option("--hot", help="Percent under high load.")] = None,
-    for_s: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", help="End after so long.")
-    ] = None,
-    journal: Annotated[
-        str | None, typer.Option("--journal", metavar="FILE", help="What was sent and receipted.")
-    ] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="How their ids begin.")] = None,
+    devices: DeviceCount = None,
+    interval: IntervalSeconds = None,
+    seed: Seed = None,
+    ramp: RampPerSecond = None,
+    churn: ChurnPercent = None,
+    silent: SilentPercent = None,
+    hot: HotPercent = None,
+    for_s: ForSeconds = None,
+    journal: JournalFile = None,
+    prefix: IdPrefix = None,
     url: BrokerUrl = DEFAULT_URL,
     operator: OperatorName = DEFAULT_OPERATOR,
     timeout: TimeoutSeconds = DEFAULT_TIMEOUT_S,

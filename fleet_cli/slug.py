@@ -9,6 +9,7 @@ from fleet_cli.errors import UsageFailed
 from fleet_core.contract.topics import Kind, is_valid_id
 
 MAX_ID_CHARACTERS = 63
+RULE = "an id has 2 to 63 of a-z, 0-9 and -, beginning with a letter or a digit"
 
 
 def slug(name: str) -> str:
@@ -24,12 +25,16 @@ def slug(name: str) -> str:
 
 def device_id_of(name: str, chosen: str) -> str:
     """The id that was chosen, or that of the name. Raises `UsageFailed` where it is not valid."""
-    identity = chosen or slug(name)
+    if chosen:
+        return chosen_id(chosen)
+    identity = slug(name)
     if is_valid_id(Kind.DEVICES, identity):
         return identity
-    if chosen:
-        raise UsageFailed(
-            f"{chosen[:80]!r} is no device id",
-            "2 to 63 of a-z, 0-9 and -, beginning with a letter or a digit",
-        )
-    raise UsageFailed(f"the name {name[:80]!r} makes no device id", "choose one with --id")
+    raise UsageFailed(f"the name {name[:80]!r} makes no device id", f"choose one with --id: {RULE}")
+
+
+def chosen_id(chosen: str) -> str:
+    """The id as it was given. Raises `UsageFailed` where it is not valid."""
+    if not is_valid_id(Kind.DEVICES, chosen):
+        raise UsageFailed(f"{chosen[:80]!r} is no device id", RULE)
+    return chosen

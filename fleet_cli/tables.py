@@ -1,8 +1,7 @@
 """Tables for people, through rich. The only module besides `live.py` that imports it at once.
 
 - Every cell is neutralised and never read as markup.
-- On a terminal a table fits its width: flexible columns give way first, with an ellipsis. In a file
-  or a pipe nothing is cut.
+- On a terminal a table fits its width (`fitting.py`). In a file or a pipe nothing is cut.
 - Colours on a terminal only, and not with NO_COLOR.
 """
 
@@ -14,24 +13,51 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from fleet_cli import cropping
 from fleet_cli.columns import Column, Listing
+from fleet_cli.fitting import GAP, fit
 from fleet_cli.safe_text import neutralise
 
 UNLIMITED_WIDTH = 4096
 
 
-def listing_table(listing: Listing, rows: Iterable[Any], now: datetime) -> Table:
-    """The rich table of a list."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in listing.columns:
-        table.add_column(column.header.upper(), justify=column.justify, no_wrap=not column.flexible)
-    for row in rows:
-        table.add_row(*(_cell(column, row, now) for column in listing.columns))
-    return table
+class ListingTable:
+    """The table of a list; how wide its columns are is decided where it is drawn."""
+
+    def __init__(self, listing: Listing, rows: Iterable[Any], now: datetime) -> None:
+        self._columns = listing.columns
+        self._cells = [
+            [
+                Text(neutralise(column.text(row, now)), column.style(row) if column.style else "")
+                for column in listing.columns
+            ]
+            for row in rows
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table as wide as `options` allow."""
+        natural = [
+            max(len(column.header), *(row[i].cell_len for row in self._cells), 0)
+            for i, column in enumerate(self._columns)
+        ]
+        widths = fit(self._columns, natural, options.max_width)
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+        for i, width in widths.items():
+            column = self._columns[i]
+            heading_text = cropping.end(column.header.upper(), width)
+            table.add_column(heading_text, justify=column.justify, width=width, no_wrap=True)
+        for row in self._cells:
+            table.add_row(*(_cropped(row[i], self._columns[i], w) for i, w in widths.items()))
+        yield table
+
+
+def listing_table(listing: Listing, rows: Iterable[Any], now: datetime) -> ListingTable:
+    """The table of a list for a console."""
+    return ListingTable(listing, rows, now)
 
 
 def listing_text(listing: Listing, rows: Sequence[Any], now: datetime) -> str:
@@ -89,7 +115,5 @@ def plain_console(width: int) -> Console:
     )
 
 
-def _cell(column: Column, row: Any, now: datetime) -> Text:
-    text = safe(column.text(row, now), column.style(row) if column.style else "")
-    text.no_wrap, text.overflow = True, "ellipsis"
-    return text
+def _cropped(text: Text, column: Column, width: int) -> Text:
+    return Text(column.crop(text.plain, width), text.style, no_wrap=True, overflow="ellipsis")

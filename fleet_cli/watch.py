@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from fleet_cli.asking import Target
-from fleet_cli.client import DEFAULT_TENANT, check_target, client_id
-from fleet_cli.errors import NoAnswer
-from fleet_cli.follow import Change, DeviceLeft, LiveFleet, follow
+from fleet_cli.errors import BrokerUnreachable, NoAnswer
+from fleet_cli.follow import Change, DeviceLeft, LiveFleet
 from fleet_cli.formats import OutputFormat, Row, header, rows_text
-from fleet_cli.options import operator_id
-from fleet_cli.output import write
+from fleet_cli.lasting import LOST, Link, follow_on, new_backoff
+from fleet_cli.output import say, write
 from fleet_cli.plain import to_plain
 from fleet_core.contract.messages import DeviceHealth, LiveDevice
 from fleet_core.contract.operations import MAX_PAGE, OPERATIONS, DeviceList, DevicePage
@@ -30,33 +29,47 @@ from fleet_core.runtime.clock import now_utc
 
 REDRAW_INTERVAL_S = 0.5
 REFRESH_INTERVAL_S = 5.0
+MAX_QUESTIONS = 20
+"""More ids than this are refreshed by one page of the whole selection."""
 FIELDS = (*LiveDevice.__struct_fields__, "left")
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """Which devices are watched; an empty set means any."""
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices are watched; an empty set means any. `text` is searched in id and name."""
 
+    ids: frozenset[str] = frozenset()
     statuses: frozenset[DeviceHealth] = frozenset()
     sites: frozenset[str] = frozenset()
+    tags: dict[str, str] = {}
+    text: str = ""
 
     def matches(self, device: LiveDevice) -> bool:
         """Whether the device is one of them."""
-        return (not self.statuses or device.status in self.statuses) and (
-            not self.sites or device.site in self.sites
+        return (
+            (not self.ids or device.device_id in self.ids)
+            and (not self.statuses or device.status in self.statuses)
+            and (not self.sites or device.site in self.sites)
+            and self.tags.items() <= device.tags.items()
+            and self.text.casefold() in f"{device.device_id}\n{device.name}".casefold()
         )
 
 
 def watch_devices(
     target: Target, selection: Selection, for_s: float | None, output: OutputFormat
 ) -> None:
-    """Watch until `for_s` seconds have passed, or without end."""
-    if output is not OutputFormat.TABLE:
-        work = _stream(target, selection, output)
+    """Watch until `for_s` seconds have passed, or without end. Raises `BrokerUnreachable` when
+    there was no connection by then: a fleet that nobody heard of is not an empty one."""
+    streamed = output is not OutputFormat.TABLE
+    link = Link((lambda: say(LOST, output, code="connection_lost")) if streamed else None)
+    if streamed:
+        work = _stream(target, selection, link, output)
     elif sys.stdout.isatty():
-        work = _draw(target, selection)
+        work = _draw(target, selection, link)
     else:
-        work = _draw_once(target, selection)
+        work = _draw_once(target, selection, link)
     asyncio.run(_until(work, for_s))
+    if not link.ever:
+        raise BrokerUnreachable(f"there was no connection to {target.url} within {for_s:g} s")
 
 
 def selected(change: Change, selection: Selection) -> Change:
@@ -67,9 +80,10 @@ def selected(change: Change, selection: Selection) -> Change:
 
 
 def stream_row(change: Change, before: LiveDevice | None, selection: Selection) -> Row | None:
-    """What a stream says about one change; None for what was and is not selected."""
+    """What a stream says about one change; None for what was and is not selected, and for what
+    was said before: after a lost connection every device is told anew."""
     if isinstance(change, LiveDevice) and selection.matches(change):
-        return {**to_plain(change), "left": False}
+        return None if change == before else {**to_plain(change), "left": False}
     if before is None:
         return None
     return {**to_plain(before if isinstance(change, DeviceLeft) else change), "left": True}
@@ -85,17 +99,11 @@ async def _until(work: Coroutine[Any, Any, None], for_s: float | None) -> None:
             raise
 
 
-def _changes(target: Target) -> AsyncGenerator[Change, None]:
-    operator = operator_id(target.operator)
-    address = check_target(target.url, operator)
-    return follow(address, client_id(operator), DEFAULT_TENANT)
-
-
-async def _stream(target: Target, selection: Selection, output: OutputFormat) -> None:
+async def _stream(target: Target, selection: Selection, link: Link, output: OutputFormat) -> None:
     output = OutputFormat.JSONL if output is OutputFormat.JSON else output
     fleet = LiveFleet()
     write(header(output, FIELDS))
-    async with aclosing(_changes(target)) as changes:
+    async with aclosing(follow_on(target, link)) as changes:
         async for change in changes:
             before = fleet.apply(selected(change, selection))
             row = stream_row(change, before, selection)
@@ -103,40 +111,62 @@ async def _stream(target: Target, selection: Selection, output: OutputFormat) ->
                 write(rows_text(output, [row], FIELDS, "device_id"))
 
 
-async def _keep(target: Target, selection: Selection, fleet: LiveFleet) -> None:
-    async with aclosing(_changes(target)) as changes:
+async def _keep(target: Target, selection: Selection, link: Link, fleet: LiveFleet) -> None:
+    async with aclosing(follow_on(target, link)) as changes:
         async for change in changes:
             fleet.apply(selected(change, selection))
 
 
 async def _refresh(target: Target, selection: Selection, fleet: LiveFleet) -> None:
-    """What a live topic does not tell: it speaks on change, a heartbeat comes all the time."""
-    params = DeviceList(
-        status=sorted(selection.statuses), site=sorted(selection.sites), limit=MAX_PAGE
-    )
-    async with target.session() as session:
-        while True:
-            with contextlib.suppress(NoAnswer):  # the live topics go on without the operator role
-                page: DevicePage = await session.request(
-                    OPERATIONS["device.list"], params, timeout_s=target.timeout_s
-                )
-                fleet.refresh(page.devices)
-            await asyncio.sleep(REFRESH_INTERVAL_S)
+    """What a live topic does not tell: it speaks on change, a heartbeat comes all the time. Whether
+    there is a broker at all is for `_keep` to say."""
+    backoff = new_backoff()
+    while True:
+        with contextlib.suppress(BrokerUnreachable):
+            async with target.session() as session:
+                backoff.reset()
+                while True:
+                    for params in questions(selection):
+                        # the live topics go on without the operator role
+                        with contextlib.suppress(NoAnswer):
+                            page: DevicePage = await session.request(
+                                OPERATIONS["device.list"], params, timeout_s=target.timeout_s
+                            )
+                            fleet.refresh(page.devices)
+                    await asyncio.sleep(REFRESH_INTERVAL_S)
+        await asyncio.sleep(backoff.next_s())
 
 
-async def _draw_once(target: Target, selection: Selection) -> None:
-    """A table in a file: the picture at the end."""
+def questions(selection: Selection) -> list[DeviceList]:
+    """What to ask for: one page of what is selected, or one for each of a few ids."""
+    few = 0 < len(selection.ids) <= MAX_QUESTIONS
+    return [
+        DeviceList(
+            status=sorted(selection.statuses),
+            site=sorted(selection.sites),
+            tags=selection.tags,
+            text=text,
+            limit=MAX_PAGE,
+        )
+        for text in (sorted(selection.ids) if few else [selection.text])
+    ]
+
+
+async def _draw_once(target: Target, selection: Selection, link: Link) -> None:
+    """A table in a file: the picture at the end, if there is one."""
     from fleet_cli.live import fleet_view
     from fleet_cli.tables import rendered
 
     fleet = LiveFleet()
     try:
-        await _keep(target, selection, fleet)
+        await _keep(target, selection, link, fleet)
     finally:
-        write(rendered(fleet_view(fleet.devices(), now_utc())))
+        if link.ever:
+            note = LOST if link.lost else ""
+            write(rendered(fleet_view(fleet.devices(), now_utc(), note=note)))
 
 
-async def _draw(target: Target, selection: Selection) -> None:
+async def _draw(target: Target, selection: Selection, link: Link) -> None:
     from rich.live import Live
 
     from fleet_cli.live import FRAME_LINES, fleet_view
@@ -145,15 +175,17 @@ async def _draw(target: Target, selection: Selection) -> None:
     fleet = LiveFleet()
     console = make_console()
     workers = [
-        asyncio.create_task(_keep(target, selection, fleet)),
+        asyncio.create_task(_keep(target, selection, link, fleet)),
         asyncio.create_task(_refresh(target, selection, fleet)),
     ]
     try:
         with Live(console=console, auto_refresh=False) as live:
             while not any(worker.done() for worker in workers):
-                room = console.size.height - FRAME_LINES
-                view = fleet_view(fleet.devices(), now_utc(), max_rows=room)
-                live.update(view, refresh=True)
+                if link.ever:  # before, nobody knows whether the fleet is empty
+                    note = LOST if link.lost else ""
+                    room = console.size.height - FRAME_LINES
+                    view = fleet_view(fleet.devices(), now_utc(), max_rows=room, note=note)
+                    live.update(view, refresh=True)
                 await asyncio.wait(
                     workers, timeout=REDRAW_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED
                 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from device_agent.machine import Machine
 from device_agent.moment import Moment
 from device_agent.records import Outgoing
-from fleet_core.runtime.mqtt import Backoff
+from fleet_core.runtime.backoff import Backoff
 from simulator.dice import dice
 
 HEARTBEATS_BEFORE_SILENCE = 2

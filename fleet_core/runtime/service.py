@@ -25,10 +25,11 @@ from fleet_core.contract.publication import Delivery, Publication, publication
 from fleet_core.contract.topics import SERVICE_STATUS, shared
 from fleet_core.registry.faults import DatabaseUnavailable
 from fleet_core.registry.store import Registry
+from fleet_core.runtime.backoff import Backoff
 from fleet_core.runtime.config import Settings
 from fleet_core.runtime.dispatch import Dispatcher
 from fleet_core.runtime.hearing import TELL_INTERVAL_S, Hearing
-from fleet_core.runtime.mqtt import Address, Backoff, Connection, connect
+from fleet_core.runtime.mqtt import Address, Connection, connect
 from fleet_core.runtime.refusals import Refusals
 from fleet_core.runtime.roles import Drain, Role, Tick
 from fleet_core.runtime.routes import Context

@@ -32,8 +32,8 @@ import msgspec
 
 from fleet_core.contract.errors import FleetError, Unavailable
 from fleet_core.runtime.account import Account, run_as
+from fleet_core.runtime.backoff import Backoff
 from fleet_core.runtime.bounded_log import BoundedLog
-from fleet_core.runtime.mqtt import Backoff
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAST_CRASH_S = 30.0

@@ -14,10 +14,10 @@ import pytest
 
 from fleet_core.contract.errors import ConfigError
 from fleet_core.contract.publication import Delivery
+from fleet_core.runtime.backoff import Backoff
 from fleet_core.runtime.mqtt import (
     MAX_UNCONFIRMED,
     Address,
-    Backoff,
     Connection,
     ConnectionLost,
     Publication,

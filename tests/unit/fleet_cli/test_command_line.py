@@ -16,6 +16,7 @@ from fleet_cli.errors import EXIT_CODES, CommandFailed, ReaderGone, UsageFailed
 from fleet_cli.formats import OutputFormat
 from fleet_cli.options import read_tags
 from fleet_cli.sim import simulator_flags
+from fleet_cli.version import fleet_version
 from fleet_core.contract.errors import ConfigError
 
 Captured = pytest.CaptureFixture[str]
@@ -45,6 +46,9 @@ Captured = pytest.CaptureFixture[str]
         "device register Gateway",
         "device register 東京 --site s",
         "device register Gateway --site s --id Not.Valid",
+        "device watch Not.Valid",
+        "dead-letters list --device Not.Valid",
+        "dead-letters list --device gw-1 --topic x",
         "dead-letters show x",
         "sim run --devices 0",
         "handlers run",
@@ -64,7 +68,10 @@ def test_usage_errors_for_people_have_a_hint(capsys: Captured) -> None:
     assert run(["device", "lst", "-o", "table"]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: No such command 'lst'")
-    assert "hint: one of register, list, show, events, watch; fleet device --help" in captured.err
+    assert (
+        "hint: one of register, install, list, show, events, watch; fleet device --help"
+        in captured.err
+    )
 
 
 def test_no_words_mean_help(capsys: Captured) -> None:
@@ -161,7 +168,7 @@ def test_windows() -> None:
     window = asking.read_window
     assert window(None, None, None, everything=False) == asking.Window(100, 0, False)
     assert window(10, 5, None, everything=False) == asking.Window(10, 5, True)
-    assert window(None, None, 2, everything=False) == asking.Window(100, 100, True)
+    assert window(None, None, 2, everything=False) == asking.Window(100, 100, True, page=2)
     assert window(None, None, None, everything=True) == asking.Window(None, 0, True)
 
 
@@ -170,6 +177,50 @@ def test_tags() -> None:
     assert read_tags(None) == {}
     with pytest.raises(UsageFailed):
         read_tags(["=1"])
+
+
+def test_a_tag_given_twice_is_refused_and_help_says_so(capsys: Captured) -> None:
+    with pytest.raises(UsageFailed, match="the tag 'a' is given twice"):
+        read_tags(["a=1", "a=2"])
+    assert run(["device", "list", "--help"]) == 0
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert "may be repeated with another key: all of them" in help_text
+    assert "a repeated --status or --site by or" in help_text
+
+
+def test_fleet_has_a_version_option(capsys: Captured) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"fleet {fleet_version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--interval 301", "--interval"),
+        ("--interval 0", "--interval"),
+        ("--silent 101", "--silent"),
+        ("--hot -1", "--hot"),
+        ("--churn 101", "--churn"),
+        ("--ramp 0", "--ramp"),
+        ("--ramp nan", "--ramp"),
+        ("--for 0", "--for"),
+        ("--devices 100000", "--devices"),
+        ("--prefix Sim", "1 to 41 of a-z, 0-9 and -"),
+        ("--prefix " + "x" * 42, "1 to 41 of a-z, 0-9 and -"),
+    ],
+)
+def test_the_simulators_bounds_are_ours(words: str, says: str, capsys: Captured) -> None:
+    assert run(["sim", "run", *words.split()]) == 2
+    captured = capsys.readouterr()
+    assert says in json.loads(captured.err)["message"]
+    assert "simulator" not in captured.err
+
+
+def test_the_simulators_help_has_bounds_and_defaults(capsys: Captured) -> None:
+    assert run(["sim", "run", "--help"]) == 0
+    help_text = " ".join(capsys.readouterr().out.split())
+    for words in ("30 if not given. [1<=x<=300]", "100 if not given. [0.1<=x", "sim if not given"):
+        assert words in help_text
 
 
 def test_simulator_flags_keep_their_precision() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fleet_cli.errors import CommandFailed
 from fleet_cli.follow import DeviceLeft, LiveFleet, read_change
-from fleet_cli.watch import Selection, selected, stream_row
+from fleet_cli.watch import MAX_QUESTIONS, Selection, questions, selected, stream_row
 from fleet_core.contract.codec import encode
 from fleet_core.contract.messages import DeviceHealth, LiveDevice
 from fleet_core.contract.operations import DeviceRow
@@ -81,6 +81,39 @@ def test_a_device_that_no_longer_matches_has_left_the_selection() -> None:
     assert (row["status"], row["left"]) == ("online", True)
     assert stream_row(state(), None, WARNINGS) is None
     assert stream_row(DeviceLeft("gw-1"), None, WARNINGS) is None
+
+
+def test_a_picture_that_comes_again_is_no_row() -> None:
+    """After a lost connection the broker sends every retained message once more."""
+    assert stream_row(state(), state(), Selection()) is None
+    assert stream_row(state(status=DeviceHealth.OFFLINE), state(), Selection()) is not None
+
+
+@pytest.mark.parametrize(
+    ("selection", "matches"),
+    [
+        (Selection(), True),
+        (Selection(ids=frozenset({"gw-1", "gw-7"})), True),
+        (Selection(ids=frozenset({"gw-7"})), False),
+        (Selection(text="GW-"), True),
+        (Selection(text="n"), True),
+        (Selection(text="nowhere"), False),
+        (Selection(tags={"env": "lab"}), True),
+        (Selection(tags={"env": "lab", "rack": "2"}), False),
+        (Selection(ids=frozenset({"gw-1"}), sites=frozenset({"elsewhere"})), False),
+    ],
+)
+def test_a_selection_is_ids_and_filters(selection: Selection, matches: bool) -> None:
+    device = msgspec.structs.replace(state(), tags={"env": "lab", "x": "y"})
+    assert selection.matches(device) is matches
+
+
+def test_what_is_asked_of_chosen_devices_is_bounded() -> None:
+    few = Selection(ids=frozenset({"gw-1", "gw-2"}))
+    many = Selection(ids=frozenset(f"gw-{n}" for n in range(MAX_QUESTIONS + 1)))
+    assert [params.text for params in questions(few)] == ["gw-1", "gw-2"]
+    assert [params.text for params in questions(many)] == [""]
+    assert [params.text for params in questions(Selection(text="x"))] == ["x"]
 
 
 def test_a_refresh_brings_numbers_up_to_date_and_nothing_else() -> None:

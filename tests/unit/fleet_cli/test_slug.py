@@ -29,6 +29,7 @@ def test_a_name_that_makes_none_asks_for_one(name: str) -> None:
     with pytest.raises(UsageFailed) as failure:
         device_id_of(name, "")
     assert "--id" in failure.value.hint
+    assert "2 to 63 of a-z, 0-9 and -" in failure.value.hint
 
 
 @pytest.mark.parametrize("chosen", ["A1", "a", "-ab", "a/b", "a+", "x" * 64, "service.ingest"])

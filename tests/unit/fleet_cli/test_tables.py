@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from rich.console import RenderableType
 
+from fleet_cli.columns import status_text
 from fleet_cli.dead_letters import dead_letter_page
 from fleet_cli.device_page import device_page
-from fleet_cli.listings import DEVICES
+from fleet_cli.listings import DEAD_LETTERS, DEVICES
 from fleet_cli.live import fleet_view
 from fleet_cli.status import status_page
 from fleet_cli.tables import UNLIMITED_WIDTH, listing_table, plain_console
@@ -35,6 +36,7 @@ from fleet_core.contract.operations import (
     ProcessRow,
     Usage,
 )
+from fleet_core.contract.topics import DEVICE_HEARTBEAT
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EVIL = "\x1b[2J[bold red]\u202ex"
@@ -126,6 +128,134 @@ def test_what_matters_is_not_cut_on_a_usual_terminal() -> None:
     assert "gw-0001" in line
     assert "online" in line
     assert "12 s ago" in line
+
+
+GREEDY = {
+    "device_id": "g" * 58 + "-0017",
+    "name": "Gateway in pump house 2 " * 5,
+    "status": DeviceHealth.WARNING,
+    "tags": {"key": "v" * 100},
+}
+
+
+def test_one_long_id_leaves_the_rest_of_a_narrow_table_alone() -> None:
+    first, second = text_of(
+        listing_table(DEVICES, [row(**GREEDY), row(name="Gateway 17")], NOW), 80
+    ).splitlines()[1:]
+    assert first.split()[0].startswith("ggg")
+    assert first.split()[0].endswith("-0017")
+    assert "Gateway in p…" in first
+    for words in ("● warning (late)", " 85 ", "12 s ago"):
+        assert words in first
+    assert second.startswith("gw-0001 ")
+    assert "Gateway 17" in second
+
+
+def test_tags_and_connectors_leave_before_names_are_cut_to_pieces() -> None:
+    header = text_of(listing_table(DEVICES, [row(**GREEDY)], NOW), 80).splitlines()[0].split()
+    assert header[:5] == ["ID", "NAME", "SITE", "STATUS", "SCORE"]
+    assert header[-1] == "SEEN"
+    assert not {"TAGS", "CONN"} & set(header)
+
+
+def test_a_table_in_a_pipe_cuts_nothing() -> None:
+    line = text_of(listing_table(DEVICES, [row(**GREEDY)], NOW)).splitlines()[1]
+    assert "…" not in line
+    assert "g" * 58 + "-0017" in line
+    assert "v" * 100 in line
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_list_of_dead_letters_keeps_the_device_in_sight(width: int) -> None:
+    topic = DEVICE_HEARTBEAT.topic("gateway-berlin-0017")
+    letter = DeadLetterRow(
+        id=3, received_at=NOW, topic=topic, reason="too_large", detail="d" * 90, size_bytes=10
+    )
+    assert "gateway-berlin-0017" in text_of(listing_table(DEAD_LETTERS, [letter], NOW), width)
+    assert topic in text_of(listing_table(DEAD_LETTERS, [letter], NOW))
+
+
+@pytest.mark.parametrize(
+    ("status", "score", "text"),
+    [
+        (DeviceHealth.WARNING, 80, "● warning (late)"),
+        (DeviceHealth.WARNING, None, "● warning (late)"),
+        (DeviceHealth.WARNING, 79, "● warning"),
+        (DeviceHealth.ONLINE, 90, "● online"),
+    ],
+)
+def test_a_status_says_why_a_device_is_in_warning(
+    status: DeviceHealth, score: int | None, text: str
+) -> None:
+    assert status_text(row(status=status, score=score)) == text
+    assert text in text_of(fleet_view([live(1, status, score=score)], NOW))
+
+
+def test_list_and_watch_have_the_same_header_and_bullets() -> None:
+    listed = text_of(listing_table(DEVICES, [row()], NOW)).splitlines()
+    watched = text_of(fleet_view([live(1)], NOW)).splitlines()[2:]
+    assert set(watched[0].split()) < set(listed[0].split())
+    assert "● online" in listed[1]
+    assert "● online" in watched[1]
+
+
+def test_the_live_view_has_the_unseen_last() -> None:
+    devices = [live(i, status) for i, status in enumerate(DeviceHealth)]
+    rows = text_of(fleet_view(devices, NOW)).splitlines()[3:]
+    order = [line.split("●")[1].split()[0] for line in rows]
+    assert order == ["offline", "warning", "updating", "online", "unseen"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_totals_keep_the_offline_count(width: int) -> None:
+    devices = [live(i, status) for status in DeviceHealth for i in range(1000)]
+    line = text_of(fleet_view(devices, NOW), width).splitlines()[0]
+    assert "● 1,000 offline" in line
+
+
+def test_the_totals_leave_out_zeros_where_there_is_no_room() -> None:
+    line = text_of(fleet_view([live(1)], NOW), 60).splitlines()[0]
+    assert line.split("  ● ") == ["1 device", "0 offline", "0 warning", "1 online"]
+    assert "0 unseen" in text_of(fleet_view([live(1)], NOW), 80).splitlines()[0]
+
+
+def test_the_live_view_has_a_note_and_no_line_more() -> None:
+    with_note = text_of(fleet_view([live(1)], NOW, note="connection lost, reconnecting"))
+    without = text_of(fleet_view([live(1)], NOW))
+    assert with_note.splitlines()[1] == "connection lost, reconnecting"
+    assert len(with_note.splitlines()) == len(without.splitlines())
+
+
+def test_a_device_page_says_how_far_a_clock_is_off() -> None:
+    event = DeviceEvent(
+        at=NOW,
+        received_at=NOW,
+        source="platform",
+        kind="device.clock_skew",
+        severity=Severity.WARNING,
+        message="the device's clock is off by -7205.25 s",
+        data={"skew_s": -7205.25, "skewed": True},
+    )
+    unseen = DeviceDetail(
+        device=row(),
+        owner="",
+        tenant="default",
+        lifecycle="active",
+        registered_at=NOW,
+        info=DeviceInfo(),
+        metrics=None,
+        connectors=[],
+        interval_s=None,
+        boot_id=None,
+        session=None,
+        clock_skewed=True,
+        events=[event],
+    )
+    text = text_of(device_page(unseen, NOW))
+    assert "the device's clock is 2 h behind" in text
+    assert "clock 2 h behind" in " ".join(text.split())
+    assert "7205" not in text
+    assert "wrong" in text_of(device_page(msgspec.structs.replace(unseen, events=[]), NOW))
 
 
 def test_a_device_page_has_all_its_parts() -> None:
@@ -245,7 +375,7 @@ def test_the_live_view_has_totals_on_top_and_trouble_first() -> None:
     devices = [live(1), live(2, DeviceHealth.OFFLINE), live(3, DeviceHealth.WARNING), live(4)]
     first, _, _, *rows = text_of(fleet_view(devices, NOW)).splitlines()
     assert " ".join(first.split()) == (
-        "4 devices ● 0 unseen ● 2 online ● 1 warning ● 1 offline ● 0 updating"
+        "4 devices ● 1 offline ● 1 warning ● 0 updating ● 2 online ● 0 unseen"
     )
     assert [line.split()[0] for line in rows] == ["gw-2", "gw-3", "gw-1", "gw-4"]
     assert "3 s ago" in rows[0]
