@@ -18,10 +18,9 @@ from typing import Any, Self
 from fleet_core.contract import codec
 from fleet_core.contract.messages import Connector, ConnectorStatus, Heartbeat, Metrics
 from fleet_core.contract.topics import DEVICE_HEARTBEAT
+from fleet_core.runtime import packets
 
 PACKETS_AT_A_TIME = 200
-_PUBLISH_QOS_1 = 0x32
-_PUBACK_BYTES = 4
 
 
 def publish(
@@ -34,11 +33,11 @@ def publish(
         if line.recv(4)[:2] != b"\x20\x02":
             raise RuntimeError("the broker refused the publisher")
         line.setblocking(False)
-        packets = _packets(devices, receipt=receipt)
+        heartbeats = _packets(devices, receipt=receipt)
         pending, sent_here = b"", 0
         while not stop.value:
             if not pending and sent.value < allowed.value:
-                pending = b"".join(next(packets) for _ in range(PACKETS_AT_A_TIME))
+                pending = b"".join(next(heartbeats) for _ in range(PACKETS_AT_A_TIME))
                 sent_here += PACKETS_AT_A_TIME
                 sent.value += PACKETS_AT_A_TIME
             readable, writable, _ = select.select([line], [line] if pending else [], [], 0.002)
@@ -81,24 +80,13 @@ def _packets(devices: list[str], *, receipt: bool) -> Any:
                     receipt=receipt,
                 )
             )
-            body = struct.pack("!H", len(topic)) + topic + struct.pack("!H", mid) + payload
-            yield bytes((_PUBLISH_QOS_1,)) + _length(len(body)) + body
+            yield packets.publish(topic, payload, mid=mid)
 
 
 def _connect_packet(client_id: str) -> bytes:
     body = b"\x00\x04MQTT\x04\x02" + struct.pack("!H", 120)
     body += struct.pack("!H", len(client_id)) + client_id.encode()
-    return b"\x10" + _length(len(body)) + body
-
-
-def _length(size: int) -> bytes:
-    """MQTT's variable-length size (3.1.1, section 2.2.3)."""
-    encoded = bytearray()
-    while True:
-        size, digit = divmod(size, 128)
-        encoded.append(digit | (0x80 if size else 0))
-        if not size:
-            return bytes(encoded)
+    return b"\x10" + packets.length(len(body)) + body
 
 
 class Publisher:

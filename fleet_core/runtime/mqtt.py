@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -33,8 +32,9 @@ from paho.mqtt.enums import MessageType
 
 from fleet_core.contract.errors import ConfigError, Unavailable
 from fleet_core.contract.publication import Delivery, Publication
-from fleet_core.runtime.buffered_socket import BufferedSocket
+from fleet_core.runtime import packets
 from fleet_core.runtime.clock import now_utc
+from fleet_core.runtime.tuning import tune
 
 __all__ = [
     "Address",
@@ -54,11 +54,11 @@ MAX_UNCONFIRMED = 1000
 MAX_UNREAD = 4000
 """Messages that may wait to be received before those at QoS 0 are dropped: the window of our
 brokers, so that a flood at QoS 0 costs no more memory than one at QoS 1."""
-_INFLIGHT_WINDOW = 200
+MAX_UNWRITTEN = 1000
+"""Writes that may wait for the socket before messages at QoS 0 are dropped."""
 _SUBACK_FAILURE = 0x80
 _UNSPECIFIED = 0x80
 """Paho's reason for a line that broke: no reason."""
-_PUBACK = struct.Struct("!BBH")
 
 
 class ConnectionLost(Unavailable):
@@ -125,7 +125,7 @@ class Connection:
         self._lost: str | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self.dropped = 0
-        _tune(self._paho)
+        tune(self._paho)
         self._paho.on_socket_register_write = self._on_writable_wanted
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
@@ -152,7 +152,8 @@ class Connection:
         await self.publish_all((publication,))
 
     async def publish_all(self, publications: Sequence[Publication]) -> None:
-        """Publish in order, pipelined, and wait until all are confirmed.
+        """Publish, pipelined, and wait until all at QoS 1 are confirmed. Of each quality of service
+        the order is kept; what is at QoS 0 goes first.
 
         When it raises `ConnectionLost`, any of them may or may not have arrived.
         """
@@ -174,10 +175,9 @@ class Connection:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Send PUBACK for each QoS 1 delivery, in the order given; nothing once the line is cut."""
-        packets = b"".join([_PUBACK.pack(0x40, 2, d.mid) for d in deliveries if d.qos])
-        if packets and self._lost is None:
-            # One write for the batch; paho.ack() makes a packet and a system call of each.
-            self._paho._packet_queue(MessageType.PUBACK, packets, 0, 0)
+        acknowledged = packets.pubacks([d.mid for d in deliveries if d.qos])
+        if acknowledged and self._lost is None:
+            self._write(acknowledged)
 
     def abort(self) -> None:
         """Cut the socket without DISCONNECT, as a power cut would: the broker speaks the will."""
@@ -205,17 +205,19 @@ class Connection:
 
     async def _publish_window(self, publications: Sequence[Publication]) -> None:
         self._raise_if_lost()
+        self._write_unconfirmed([p for p in publications if p.qos == 0])
         confirmation = _Confirmation(asyncio.get_running_loop().create_future())
         for publication in publications:
+            if publication.qos == 0:
+                continue
             info = self._paho.publish(
                 publication.topic, publication.payload, publication.qos, publication.retain
             )
             if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
                 self.mark_lost(paho.error_string(info.rc))
                 break
-            if publication.qos:
-                confirmation.missing += 1
-                self._unconfirmed[info.mid] = confirmation
+            confirmation.missing += 1
+            self._unconfirmed[info.mid] = confirmation
         if confirmation.done.done():
             confirmation.done.exception()
         self._raise_if_lost()
@@ -228,6 +230,25 @@ class Connection:
             except TimeoutError:
                 self.mark_lost(f"no PUBACK within {self.timeout_s:g} s")
                 raise ConnectionLost(f"no PUBACK within {self.timeout_s:g} s") from None
+
+    def _write_unconfirmed(self, publications: Sequence[Publication]) -> None:
+        """Messages at QoS 0 in one write; dropped and counted where the broker doesn't read."""
+        if publications and len(self._paho._out_packet) >= MAX_UNWRITTEN:
+            self.dropped += len(publications)
+        elif publications:
+            self._write(
+                b"".join(
+                    [
+                        packets.publish(p.topic.encode(), p.payload, retain=p.retain)
+                        for p in publications
+                    ]
+                )
+            )
+
+    def _write(self, data: bytes) -> None:
+        """Queue whole packets as one. paho looks at the type only to know what follows: of a
+        PUBACK nothing does."""
+        self._paho._packet_queue(MessageType.PUBACK, data, 0, 0)
 
     async def _answer(self, call: Coroutine[Any, Any, T]) -> T:
         """The broker's answer to `call`; aiomqtt alone would wait its whole timeout for one that
@@ -325,35 +346,10 @@ async def connect(
         await _leave(client, connection)
 
 
-class _NoFilters:
-    """Stands for paho's table of callbacks by topic, which nobody here fills but every message
-    would be looked up in."""
-
-    def iter_match(self, _topic: str) -> tuple[()]:
-        """Nothing."""
-        return ()
-
-
-def _tune(client: Any) -> None:
-    """Acknowledge by hand; and what the profile asked for (docs/adr/0008)."""
-    client.manual_ack_set(True)
-    client.max_inflight_messages_set(_INFLIGHT_WINDOW)
-    client.disable_logger()
-    client._on_message_filtered = _NoFilters()
-    create_socket = client._create_socket
-    client._create_socket = lambda: BufferedSocket(create_socket())
-    loop_misc = client.loop_misc
-
-    def look_and_loop_misc() -> Any:
-        """aiomqtt calls this once a second. A reset shuts uvloop's poll handle without a word to
-        the reader, so that nobody would notice it before a PUBACK is missed: look ourselves."""
-        while client.loop_read() == paho.MQTT_ERR_SUCCESS:
-            line = client.socket()
-            if line is None or not line.pending():
-                break
-        return loop_misc()
-
-    client.loop_misc = look_and_loop_misc
+def _packet(publication: Publication) -> bytes:
+    """A message at QoS 0."""
+    topic = publication.topic.encode()
+    return packets.publish(topic, publication.payload, retain=publication.retain)
 
 
 def _value(code: Any) -> int:

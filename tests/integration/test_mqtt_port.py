@@ -17,6 +17,7 @@ from fleet_core.contract.publication import Delivery
 from fleet_core.runtime.backoff import Backoff
 from fleet_core.runtime.mqtt import (
     MAX_UNCONFIRMED,
+    MAX_UNWRITTEN,
     Address,
     Connection,
     ConnectionLost,
@@ -89,6 +90,34 @@ async def test_a_batch_is_acknowledged_whole(broker: RunningBroker, count: int) 
     async with connect(address, "consumer") as again, connect(address, "producer") as producer:
         await producer.publish(Publication("t/new", b""))
         assert [d.topic for d in await take(again, 1)] == ["t/new"]
+
+
+async def test_messages_at_qos_0_arrive_in_order_and_whole(broker: RunningBroker) -> None:
+    address = Address.parse(broker.url)
+    told = [Publication(f"t/ä{n}", bytes(1 + n * 40), 0, retain=n % 2 == 0) for n in range(500)]
+    async with connect(address, "consumer") as consumer, connect(address, "producer") as producer:
+        await consumer.subscribe([("t/#", 1)])
+        await producer.publish_all([*told, Publication("t/last", b"", 1)])
+        received = await take(consumer, 501)
+    assert [(d.topic, len(d.payload), d.qos) for d in received] == [
+        *((p.topic, len(p.payload), 0) for p in told),
+        ("t/last", 0, 1),
+    ]
+    async with connect(address, "late") as late:
+        await late.subscribe([("t/#", 1)])
+        assert len(await take(late, 250)) == 250
+
+
+async def test_what_a_broker_does_not_read_at_qos_0_is_dropped_and_counted(
+    broker: RunningBroker,
+) -> None:
+    async with connect(Address.parse(broker.url), "p") as connection:
+        psutil.Process(broker.pid).suspend()
+        for _ in range(MAX_UNWRITTEN + 200):
+            await connection.publish(Publication("t", bytes(90_000), 0))
+        assert connection.dropped == 200
+        psutil.Process(broker.pid).resume()
+        await connection.publish(Publication("t", b"", 1))
 
 
 async def test_a_filter_that_was_given_up_is_heard_no_more(broker: RunningBroker) -> None:
