@@ -49,7 +49,7 @@ from fleet_core.contract.operations import (
     DeviceRegister,
     NewDevice,
 )
-from fleet_core.runtime.directory import owned
+from fleet_core.runtime.directory import let_servers_enter, owned
 from fleet_core.runtime.mqtt import Address
 from fleet_core.runtime.supervisor import Child, Interrupted, until_signalled
 
@@ -164,6 +164,7 @@ def _directory(chosen: Path | None) -> Iterator[Path]:
         yield chosen
         return
     temporary = Path(tempfile.mkdtemp(prefix="mqtt-fleet-demo-"))
+    let_servers_enter(temporary)
     try:
         yield temporary
     finally:

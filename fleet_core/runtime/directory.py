@@ -36,6 +36,13 @@ def default_directory(environment: Mapping[str, str]) -> Path:
     return Path(home) / NAME
 
 
+def let_servers_enter(directory: Path) -> None:
+    """Where root runs the platform, let the database's own user through a directory that we have
+    just made. The mode of one that others made is theirs."""
+    if server_account() is not None:
+        directory.chmod(0o711)
+
+
 @contextlib.contextmanager
 def owned(directory: Path) -> Iterator[Path]:
     """Make `directory` if it is missing and own it for the length of a block.
@@ -43,14 +50,12 @@ def owned(directory: Path) -> Iterator[Path]:
     Raises `Taken` while another process owns it, `ConfigError` when it can't be used.
     """
     try:
-        account = server_account()
         if not directory.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if account is not None:
-                directory.chmod(0o711)  # ours from the start; a mode that others chose stays
+            let_servers_enter(directory)
         if not directory.is_dir():
             raise NotADirectoryError(f"{directory} is no directory")
-        require_entry(account, directory)
+        require_entry(server_account(), directory)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(f"the data directory {directory} can't be used: {error}") from error
