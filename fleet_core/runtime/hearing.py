@@ -17,7 +17,7 @@ TELL_INTERVAL_S = 2.0
 """How often a listening process says so in the registry."""
 FRESH_S = 6.0
 """How long what it said is believed."""
-HELD_LIMIT_S = 3.0
+HELD_LIMIT_S = 1.0
 """How long a batch may be in hand before those who may have spoken meanwhile count as unheard."""
 
 
