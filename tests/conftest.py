@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from fleet_core.runtime import postgres
@@ -27,6 +28,11 @@ from fleet_core.runtime import postgres
 TEMPLATE = "fleet_template"
 _numbers = itertools.count(1)
 
+
+# Enough to notice a mistake on every run; `pytest --hypothesis-profile=thorough` searches.
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("quick")
 
 REQUIRE_ALL = bool(os.environ.get("FLEET_TEST_REQUIRE_ALL"))
 
