@@ -88,8 +88,10 @@ async def running(
     """
     await _require_free(plan.address)
     log_directory = plan.directory / "logs"
-    async with Supervisor(log_directory, tell) as supervisor:
-        database_url = plan.database_url or await _start_database(supervisor, plan.directory)
+    async with contextlib.AsyncExitStack() as ending, Supervisor(log_directory, tell) as supervisor:
+        database_url = plan.database_url or await _start_database(
+            supervisor, plan.directory, ending
+        )
         environment = {
             **plan.environment,
             "FLEET_BROKER_URL": str(plan.address),
@@ -108,10 +110,14 @@ async def running(
         )
 
 
-async def _start_database(supervisor: Supervisor, directory: Path) -> str:
+async def _start_database(
+    supervisor: Supervisor, directory: Path, ending: contextlib.AsyncExitStack
+) -> str:
+    """Start the embedded PostgreSQL; `ending` tidies up once the supervisor has stopped it."""
     from fleet_core.runtime.postgres import START_TIMEOUT_S, STOP_SIGNAL, STOP_TIMEOUT_S, Postgres
 
     postgres = Postgres(directory)
+    ending.callback(postgres.release)
     await _whole(asyncio.to_thread(postgres.prepare))
 
     async def ready() -> bool:

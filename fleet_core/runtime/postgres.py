@@ -169,6 +169,13 @@ class Postgres:
                 return
         raise PostgresFailed(f"the PostgreSQL server {server.pid} does not end")
 
+    def release(self) -> None:
+        """After the server has ended: remove its socket's directory where that had to lie outside
+        the data directory. One that is in use stays."""
+        if self._socket_directory not in (self._root, self._root / "socket"):
+            with contextlib.suppress(OSError):
+                self._socket_directory.rmdir()
+
     def _server(self) -> psutil.Process | None:
         """The live postmaster of this cluster, told from a stranger with a reused pid."""
         lines = self._pid_lines()
@@ -283,6 +290,7 @@ def serve(directory: Path) -> Iterator[Postgres]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        postgres.release()
 
 
 def _programs(account: Account | None, root: Path) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import psutil
 import pytest
@@ -42,6 +44,19 @@ async def test_up_says_what_runs_and_ends_well_on_ctrl_c(data_directory: Path) -
         assert await command.ended() == 0
         nothing_left(command, data_directory)
         assert not accepts_connections(port)
+
+
+async def test_a_long_directory_leaves_no_socket_behind(data_directory: Path) -> None:
+    directory = data_directory / ("d" * 120)
+    with fleet(*up_arguments(directory), directory=data_directory) as command:
+        await command.ready()
+        (socket_directory,) = re.findall(r"host=(\S+)", command.err)
+        socket_path = Path(unquote(socket_directory))
+        assert is_there(socket_path)
+        assert not socket_path.is_relative_to(directory)
+        command.interrupt()
+        assert await command.ended() == 0
+        assert not is_there(socket_path)
 
 
 async def test_sigterm_ends_it_as_well(data_directory: Path) -> None:

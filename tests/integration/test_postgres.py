@@ -139,6 +139,9 @@ def test_a_long_or_odd_directory_is_fine(data_directory: Path, name: str) -> Non
     directory.mkdir(mode=0o711)
     with serve(directory) as server:
         assert ask(server.url(), "SELECT current_database()") == postgres.DATABASE
+        socket_directory = Path(str(conninfo_to_dict(server.url())["host"]))
+        assert not socket_directory.is_relative_to(directory)
+    assert not socket_directory.exists()
 
 
 def test_several_start_at_once(data_directory: Path) -> None:
