@@ -60,6 +60,7 @@ class Service:
         self._hearing = Hearing()
         self._started_at = context.clock()
         self._identity = f"service.{context.instance}"
+        self._version = version("mqtt-fleet")
 
     async def run(self) -> None:
         """Work until `stop` is set."""
@@ -239,7 +240,7 @@ class Service:
             started_at=self._started_at,
             at=self._context.clock(),
             interval_s=self._settings.service.heartbeat_interval_s,
-            version=version("mqtt-fleet"),
+            version=self._version,
             counters={
                 "committed": self._dispatcher.committed,
                 "unrouted": self._dispatcher.unrouted,

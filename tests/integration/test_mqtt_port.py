@@ -281,4 +281,6 @@ async def test_the_private_parts_this_port_leans_on_are_where_they_were() -> Non
     for name in ("_packet_queue", "_create_socket"):
         assert callable(getattr(client._client, name))
     assert callable(client._client._on_message_filtered.iter_match)
+    assert callable(client._client.loop_misc)
+    assert len(client._client._out_packet) == 0
     assert hasattr(paho.MQTTMessage(topic=b"x"), "_topic")
