@@ -60,7 +60,7 @@ def decide(
         decision.events += change.events
         if beat.info is not None and beat.boot_id == change.state.boot_id:
             known = decision.infos.get(device_id)
-            if known is None or known.boot_id != beat.boot_id or known.seq < beat.seq:
+            if known is None or known.seq < beat.seq:
                 decision.infos[device_id] = beat
         if beat.receipt:
             decision.receipts[device_id, beat.boot_id].append(beat.seq)
